@@ -1,0 +1,1 @@
+//! Raw configuration (serde, unknown keys refused) → resolved settings that cannot be invalid.

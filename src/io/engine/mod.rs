@@ -1,0 +1,1 @@
+//! The I/O engine: the only place that names the I/O runtime.

@@ -1,0 +1,1 @@
+//! The fence: namespaces, routes and rules around a command.

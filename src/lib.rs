@@ -1,0 +1,21 @@
+//! ringfence: a transparent governance proxy for AI agents.
+//!
+//! The tour, in the order in which a connection meets the modules:
+//!
+//! 1. [`cli`] turns arguments into a [`config`], raises the fence and starts the workers.
+//! 2. [`io`] owns sockets, clocks, threads and files. `io::flow` is one connection from top to bottom: read it first.
+//! 3. [`parse`] turns bytes into facts: what does the client say hello to, what does it ask for, where does its body end?
+//! 4. [`policy`] turns facts into a decision. Only it can make the `Permit` that forwarding consumes.
+//! 5. [`audit`] puts the decision on record before the first upstream byte, and the outcome after.
+//! 6. [`limits`] holds every bound of the other five.
+//!
+//! `parse`, `policy` and `audit` are floors without doors between them: bytes and time come in, facts come out. Only `io`
+//! composes them. `tests/tidy.rs` keeps it so.
+
+pub mod audit;
+pub mod cli;
+pub mod config;
+pub mod io;
+pub mod limits;
+pub mod parse;
+pub mod policy;

@@ -1,0 +1,64 @@
+//! Every bound of the program, in one file, with the assertions that relate them.
+//!
+//! A bound that is not here does not exist: buffers, queues, caches, loops and waits elsewhere take theirs from this file. Units are in
+//! the names; the comment says what the number protects and where it comes from.
+
+use std::time::Duration;
+
+// ---------------------------------------------------------------------------------------------------------------------
+// parse: heads, framing, names
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// Longest request target. RFC 9112 §3 recommends at least 8000 octets for the request line.
+pub const TARGET_BYTES_MAX: usize = 8 * 1024;
+/// Longest method; the registry's longest is 17 octets.
+pub const METHOD_BYTES_MAX: usize = 32;
+/// Longest request or response head, start line and all header lines together.
+pub const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// Most header lines in one head.
+pub const HEADERS_MAX: usize = 100;
+/// Chunk extensions accepted, and dropped, per message.
+pub const CHUNK_EXTENSION_BYTES_MAX: usize = 4 * 1024;
+/// Trailer section accepted, and dropped, per message.
+pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
+/// Longest ClientHello that is waited for, over all its records.
+pub const CLIENT_HELLO_BYTES_MAX: usize = 16 * 1024;
+/// Longest host name in octets, without the trailing dot (RFC 1035 §2.3.4).
+pub const HOST_BYTES_MAX: usize = 253;
+/// Interim (1xx) responses forwarded before a final one.
+pub const INTERIM_RESPONSES_MAX: u32 = 8;
+
+// ---------------------------------------------------------------------------------------------------------------------
+// policy: files, rules, patterns
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// Longest policy file.
+pub const POLICY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+// ---------------------------------------------------------------------------------------------------------------------
+// audit: rings, records, segments
+// ---------------------------------------------------------------------------------------------------------------------
+
+// ---------------------------------------------------------------------------------------------------------------------
+// io: engine
+// ---------------------------------------------------------------------------------------------------------------------
+
+// ---------------------------------------------------------------------------------------------------------------------
+// io: connections, waits, caches
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// From the first byte of a connection, or the end of the previous exchange's head wait, to the end of a request head.
+pub const HEAD_WAIT: Duration = Duration::from_secs(10);
+/// From the first byte of a TLS connection to its finished handshake, on either side.
+pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(5);
+/// A keep-alive connection without a request under way.
+pub const IDLE_WAIT: Duration = Duration::from_secs(60);
+/// From the end of a request to the head of its response.
+pub const RESPONSE_HEAD_WAIT: Duration = Duration::from_secs(600);
+/// Connecting to an upstream address.
+pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
+
+const _: () = {
+    assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
+    assert!(METHOD_BYTES_MAX + TARGET_BYTES_MAX + 64 < HEAD_BYTES_MAX);
+};

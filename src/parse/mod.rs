@@ -1,0 +1,1 @@
+//! Bytes in, facts out. See each file.
