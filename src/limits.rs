@@ -17,6 +17,11 @@ pub const METHOD_BYTES_MAX: usize = 32;
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// Most header lines in one head.
 pub const HEADERS_MAX: usize = 100;
+/// Hexadecimal digits of one chunk size, leading zeros included: 16 digits hold any 64-bit size.
+pub const CHUNK_SIZE_DIGITS_MAX: u32 = 16;
+/// Chunk extensions accepted, and dropped, in one chunk-size line. A byte of extension in front of each byte of data is an attack on the
+/// parser's time, not a use of extensions.
+pub const CHUNK_EXTENSION_LINE_BYTES_MAX: usize = 256;
 /// Chunk extensions accepted, and dropped, per message.
 pub const CHUNK_EXTENSION_BYTES_MAX: usize = 4 * 1024;
 /// Trailer section accepted, and dropped, per message.
@@ -25,6 +30,13 @@ pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
 pub const CLIENT_HELLO_BYTES_MAX: usize = 16 * 1024;
 /// Longest host name in octets, without the trailing dot (RFC 1035 §2.3.4).
 pub const HOST_BYTES_MAX: usize = 253;
+/// Longest label of a host name in octets (RFC 1035 §2.3.4).
+pub const LABEL_BYTES_MAX: usize = 63;
+/// Ways in which one path may be read besides its canonical form. A path with more is refused: no client needs it, and each reading is
+/// matched against the policy.
+pub const PATH_READINGS_MAX: usize = 16;
+/// Longest DNS query over UDP or TCP that the stub looks at: a header, one name of 255 octets and room for EDNS options (RFC 6891 §6.2.5).
+pub const DNS_QUERY_BYTES_MAX: usize = 4096;
 /// Interim (1xx) responses forwarded before a final one.
 pub const INTERIM_RESPONSES_MAX: u32 = 8;
 
@@ -61,4 +73,7 @@ pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
 const _: () = {
     assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
     assert!(METHOD_BYTES_MAX + TARGET_BYTES_MAX + 64 < HEAD_BYTES_MAX);
+    assert!(CHUNK_SIZE_DIGITS_MAX as usize * 4 == u64::BITS as usize);
+    assert!(CHUNK_EXTENSION_LINE_BYTES_MAX < CHUNK_EXTENSION_BYTES_MAX);
+    assert!(LABEL_BYTES_MAX < HOST_BYTES_MAX);
 };
