@@ -15,6 +15,8 @@
 //! smuggled.
 
 pub mod chunked;
+pub mod client_hello;
+pub mod dns;
 pub mod framing;
 pub mod head;
 pub mod header;
