@@ -23,7 +23,7 @@ pub struct Decoder {
     extension_line: usize,
     /// Octets of extension in this message.
     extensions: usize,
-    /// Octets of trailer in this message.
+    /// Octets of trailer in this message, without line ends.
     trailer: usize,
 }
 
@@ -207,7 +207,7 @@ impl Decoder {
             (State::TrailerStart, b'\r') => return Ok(State::FinalLineFeed),
             (State::TrailerStart | State::TrailerName, byte) if is_token(byte) => State::TrailerName,
             (State::TrailerName, b':') => State::TrailerValue,
-            (State::TrailerValue, b'\r') => State::TrailerLineFeed,
+            (State::TrailerValue, b'\r') => return Ok(State::TrailerLineFeed),
             (State::TrailerValue, b'\t' | b' '..=b'~' | 0x80..) => State::TrailerValue,
             _ => return Err(ChunkedError::Trailer),
         };
@@ -260,3 +260,8 @@ impl fmt::Display for ChunkedError {
 }
 
 impl std::error::Error for ChunkedError {}
+
+#[cfg(any(test, fuzzing))]
+pub mod properties;
+#[cfg(test)]
+mod tests;

@@ -363,3 +363,8 @@ impl fmt::Display for HelloError {
 }
 
 impl std::error::Error for HelloError {}
+
+#[cfg(any(test, fuzzing))]
+pub mod properties;
+#[cfg(test)]
+mod tests;

@@ -235,3 +235,8 @@ impl fmt::Display for DnsError {
 }
 
 impl std::error::Error for DnsError {}
+
+#[cfg(any(test, fuzzing))]
+pub mod properties;
+#[cfg(test)]
+mod tests;

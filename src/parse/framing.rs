@@ -191,3 +191,6 @@ impl fmt::Display for FramingError {
 }
 
 impl std::error::Error for FramingError {}
+
+#[cfg(test)]
+mod tests;

@@ -311,7 +311,7 @@ fn status_line_reason(head: &[u8]) -> Option<&[u8]> {
 fn request_fault(head: &[u8], outcome: httparse::Result<usize>) -> HeadError {
     let line = head.get(..memchr(b'\r', head).unwrap_or(head.len())).unwrap_or_default();
     match outcome {
-        Err(httparse::Error::Version) => match line.rsplit(|&byte| byte == b' ').next().unwrap_or_default() {
+        Err(httparse::Error::Version) => match line.split(|&byte| byte == b' ').nth(2).unwrap_or_default() {
             b"HTTP/2.0" | b"HTTP/2" => HeadError::Http2,
             [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
                 HeadError::Version
@@ -347,3 +347,8 @@ fn field_fault(head: &[u8], outcome: httparse::Result<usize>) -> HeadError {
         _ => HeadError::FieldName,
     }
 }
+
+#[cfg(any(test, fuzzing))]
+pub mod properties;
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,8 @@
 //! Whatever is ambiguous is an error here, never a guess: two recipients that read the same bytes differently are how requests are
 //! smuggled.
 
+#![allow(unexpected_cfgs, reason = "cargo-fuzz sets `fuzzing`, which cargo does not know of")]
+
 pub mod chunked;
 pub mod client_hello;
 pub mod dns;

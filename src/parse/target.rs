@@ -291,3 +291,8 @@ impl fmt::Display for TargetError {
 }
 
 impl std::error::Error for TargetError {}
+
+#[cfg(any(test, fuzzing))]
+pub mod properties;
+#[cfg(test)]
+mod tests;
