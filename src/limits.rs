@@ -46,6 +46,28 @@ pub const INTERIM_RESPONSES_MAX: u32 = 8;
 
 /// Longest policy file.
 pub const POLICY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most rules in one policy; ten times what the speed targets speak of.
+pub const POLICY_RULES_MAX: usize = 1_000_000;
+/// Most values in one policy after groups are put in place of their names: what the table's size and compile time follow.
+pub const POLICY_VALUES_MAX: usize = 8_000_000;
+/// Most values (scalars, lists, maps) in one policy file; about ten for a rule.
+pub const POLICY_YAML_NODES_MAX: usize = 20 * POLICY_RULES_MAX;
+/// Most parser events for one policy file; a value makes one or two.
+pub const POLICY_YAML_EVENTS_MAX: usize = 2 * POLICY_YAML_NODES_MAX;
+/// Deepest nesting of a policy file; the language needs five.
+pub const POLICY_YAML_DEPTH_MAX: usize = 24;
+/// Most aliases and anchors in a policy file; groups make them needless.
+pub const POLICY_YAML_ALIASES_MAX: usize = 1_000;
+/// Longest rule name, reason or remedy in octets: all three go into refusals and audit records.
+pub const POLICY_TEXT_BYTES_MAX: usize = 1_024;
+/// Most segments of a path pattern: the walk over the path index keeps one entry for each on its stack.
+pub const POLICY_PATH_SEGMENTS_MAX: usize = 64;
+/// Most nodes of the path index that one decision visits before it falls back to matching candidates one by one.
+pub const POLICY_PATH_VISITS_MAX: usize = 256;
+/// Most sets of rules that one dimension of one decision unites before it falls back to matching candidates one by one.
+pub const POLICY_SETS_MAX: usize = 24;
+/// A set with at most this many rules is a list, a larger one a bitmap.
+pub const POLICY_SET_LIST_MAX: usize = 32;
 
 // ---------------------------------------------------------------------------------------------------------------------
 // audit: rings, records, segments
@@ -76,4 +98,7 @@ const _: () = {
     assert!(CHUNK_SIZE_DIGITS_MAX as usize * 4 == u64::BITS as usize);
     assert!(CHUNK_EXTENSION_LINE_BYTES_MAX < CHUNK_EXTENSION_BYTES_MAX);
     assert!(LABEL_BYTES_MAX < HOST_BYTES_MAX);
+    assert!(POLICY_RULES_MAX < u32::MAX as usize / 64);
+    assert!(POLICY_VALUES_MAX < u32::MAX as usize);
+    assert!(3 * POLICY_TEXT_BYTES_MAX < HEAD_BYTES_MAX);
 };

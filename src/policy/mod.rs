@@ -1,1 +1,171 @@
 //! Facts in, decision out.
+//!
+//! A policy file is read by [`native`] into a [`model`], problems by line and column; the model is compiled into a table; [`decide`]
+//! asks the table about a [`subject`]. Only a decision makes a [`Permit`], and only a permit makes a [`Vetted`] address. This floor
+//! knows no sockets, clocks, files or environment.
+
+mod address;
+mod decide;
+mod explain;
+mod host;
+mod model;
+mod native;
+mod path;
+mod problem;
+mod subject;
+mod yaml;
+
+use std::net::IpAddr;
+
+pub use address::{AddressRefusal, Vetted, Via};
+pub use decide::{Code, Decision, Denial, Permit, RuleView, Verdict};
+pub use explain::{Explanation, Missed, explain};
+pub use host::{HostError, HostPattern};
+pub use model::{Access, Condition, Conditions, Effect, Mode, Rule, Upstream, UpstreamAddress, UpstreamKey};
+pub use path::{PathError, PathPattern};
+pub use problem::{Place, Problem, Severity};
+pub use subject::{Host, Scheme, Subject};
+
+use decide::Winners;
+use model::Model;
+use problem::Problems;
+
+/// A policy text and the name by which problems call it.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// A file name, for `file:line:col`.
+    pub name: &'a str,
+    /// The text.
+    pub text: &'a str,
+}
+
+/// What loading a policy gave.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Errors and warnings, in the order of the file.
+    pub problems: Vec<Problem>,
+    /// The policy; `None` if and only if there is an error.
+    pub policy: Option<Policy>,
+}
+
+/// A compiled policy: immutable, and the same answer to the same subject always.
+#[derive(Debug)]
+pub struct Policy {
+    digest: [u8; 32],
+    model: Model,
+    needs_address: bool,
+}
+
+/// The policy of `run` without `--policy`: everything public is allowed and recorded. Private, link-local and metadata addresses are
+/// denied by [`Permit::vet`], as under every policy.
+const OBSERVE: &str = "ringfence: v1\ndefault: allow\nrules: []\n";
+
+/// Checks and compiles a policy.
+pub fn load(source: Source<'_>) -> Loaded {
+    let mut problems = Problems::new(source.name);
+    let model = native::read(source.text, &mut problems);
+    let policy = model.map(|model| Policy::compile(model, source.text));
+    Loaded { problems: problems.into_sorted(), policy }
+}
+
+impl Policy {
+    /// The embedded policy of `run` without `--policy`.
+    pub fn observe() -> Policy {
+        let model = Model { mode: Mode::Enforce, default: Effect::Allow, rules: Vec::new(), upstreams: Vec::new() };
+        Policy::compile(model, OBSERVE)
+    }
+
+    fn compile(model: Model, text: &str) -> Policy {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+        let mut bytes = [0; 32];
+        for (to, from) in bytes.iter_mut().zip(digest.as_ref()) {
+            *to = *from;
+        }
+        let needs_address = model.rules.iter().any(|rule| rule.when.blocks.is_some());
+        Policy { digest: bytes, model, needs_address }
+    }
+
+    /// SHA-256 of the policy's text.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// `mode`.
+    pub fn mode(&self) -> Mode {
+        self.model.mode
+    }
+
+    /// `default`.
+    pub fn default_effect(&self) -> Effect {
+        self.model.default
+    }
+
+    /// The rules in the order of the file.
+    pub fn rules(&self) -> &[Rule] {
+        &self.model.rules
+    }
+
+    /// Whether some rule has a `cidr`, so that a request must be decided again for the address that would be dialled.
+    pub fn needs_address(&self) -> bool {
+        self.needs_address
+    }
+
+    /// Where to dial instead of asking DNS: the entry for host and port before the one for the host.
+    pub fn upstream(&self, host: &Host<'_>, port: u16) -> Option<&Upstream> {
+        let of = |port: Option<u16>| {
+            let found = self.model.upstreams.iter().find(|(key, _)| key.port == port && names_host(&key.host, host));
+            found.map(|(_, upstream)| upstream)
+        };
+        of(Some(port)).or_else(|| of(None))
+    }
+
+    /// All upstreams in the order of the file.
+    pub fn upstreams(&self) -> impl Iterator<Item = (&UpstreamKey, &Upstream)> {
+        self.model.upstreams.iter().map(|(key, upstream)| (key, upstream))
+    }
+
+    /// Whether a name is worth an address: some rule could allow a request to it, or its denial would not be enforced. The DNS stub
+    /// and the TLS handshake ask before there is a request.
+    pub fn may_admit_name(&self, name: &str) -> bool {
+        if host::is_metadata_name(name) {
+            return false;
+        }
+        if self.model.mode == Mode::Monitor {
+            return true;
+        }
+        let named = |rule: &Rule| {
+            let hosts = rule.when.hosts.as_ref();
+            hosts.is_none_or(|hosts| hosts.iter().any(|pattern| pattern.matches(Host::Name(name))))
+        };
+        let rules = &self.model.rules;
+        let denied = rules.iter().any(|r| r.effect == Effect::Deny && !r.monitor && r.when.only_hosts() && named(r));
+        let allowed =
+            self.model.default == Effect::Allow || rules.iter().any(|r| r.effect == Effect::Allow && named(r));
+        allowed && !denied
+    }
+
+    fn winners(&self, subject: &Subject<'_>) -> Winners {
+        let mut winners = Winners::default();
+        let mut inside = false;
+        for (index, rule) in (0u32..).zip(&self.model.rules) {
+            if rule.failed(subject).is_some() {
+                continue;
+            }
+            let has_cidr = rule.when.blocks.is_some();
+            match (rule.effect, rule.monitor) {
+                (Effect::Deny, false) => drop(winners.deny.get_or_insert(index)),
+                (Effect::Deny, true) => drop(winners.watch.get_or_insert(index)),
+                (Effect::Allow, _) if has_cidr && !inside => (winners.allow, inside) = (Some(index), true),
+                (Effect::Allow, _) => drop(winners.allow.get_or_insert(index)),
+            }
+        }
+        winners
+    }
+}
+
+fn names_host(key: &str, host: &Host<'_>) -> bool {
+    match host {
+        Host::Name(name) => key == *name,
+        Host::Address(ip) => key.parse::<IpAddr>().is_ok_and(|known| known == ip.to_canonical()),
+    }
+}

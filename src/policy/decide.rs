@@ -1,0 +1,178 @@
+//! The decision function, and the permit that only it can make.
+//!
+//! Deny beats allow and order carries no meaning; of several rules of the winning kind the first in the file is named, and an allow
+//! with a `cidr` before one without, because only the former may admit a private address. A deny that is not enforced does not stop a
+//! request, and it does not admit one either: beneath it, an allow or `default: allow` must.
+
+use std::net::IpAddr;
+
+use super::host;
+use super::model::{Effect, Mode, Rule};
+use super::subject::{Host, Subject};
+use super::{Policy, address};
+
+/// What was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The request may go.
+    Allow,
+    /// The request is refused, or would be if denials were enforced.
+    Deny,
+}
+
+impl Verdict {
+    /// The word for records and explanations.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Allow => "allow",
+            Verdict::Deny => "deny",
+        }
+    }
+}
+
+/// Why, where no rule decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// No rule matched: `default` decided.
+    Default,
+    /// The host is an instance metadata service, which is never reached.
+    Metadata,
+}
+
+impl Code {
+    /// The stable word for the refusal, the record and explanations.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::Default => "default",
+            Code::Metadata => "metadata",
+        }
+    }
+}
+
+/// The rule that decided, as refusals and records name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleView<'p> {
+    /// Its unique name.
+    pub name: &'p str,
+    /// Why, in its author's words.
+    pub reason: Option<&'p str>,
+    /// What to do instead, in its author's words.
+    pub remedy: Option<&'p str>,
+}
+
+impl<'p> From<&'p Rule> for RuleView<'p> {
+    fn from(rule: &'p Rule) -> Self {
+        Self { name: &rule.name, reason: rule.reason.as_deref(), remedy: rule.remedy.as_deref() }
+    }
+}
+
+/// One decision.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct Decision<'p> {
+    /// Allow or deny.
+    pub verdict: Verdict,
+    /// False only for a denial that is recorded and forwarded.
+    pub enforced: bool,
+    /// The rule that decided, if one did.
+    pub rule: Option<RuleView<'p>>,
+    /// Why, if no rule decided.
+    pub code: Option<Code>,
+    /// The allow that lets the request go, also beneath a denial that is not enforced.
+    allow: Option<u32>,
+    address: Option<IpAddr>,
+    policy: &'p Policy,
+}
+
+/// The right to forward one decided request; only [`Decision::admit`] makes one.
+#[derive(Debug)]
+#[must_use]
+pub struct Permit {
+    pub(super) allow: Option<u32>,
+    pub(super) address: Option<IpAddr>,
+    pub(super) policy: [u8; 32],
+}
+
+/// A denial that is enforced.
+#[derive(Debug, Clone, Copy)]
+pub struct Denial<'p> {
+    /// The rule that denied, if one did.
+    pub rule: Option<RuleView<'p>>,
+    /// Why, if no rule denied.
+    pub code: Option<Code>,
+}
+
+impl<'p> Decision<'p> {
+    /// The permit, for an allow and for a deny that is not enforced.
+    ///
+    /// # Errors
+    /// The denial, if it is enforced.
+    pub fn admit(self) -> Result<Permit, Denial<'p>> {
+        if self.verdict == Verdict::Deny && self.enforced {
+            return Err(Denial { rule: self.rule, code: self.code });
+        }
+        Ok(Permit { allow: self.allow, address: self.address, policy: *self.policy.digest() })
+    }
+}
+
+impl Permit {
+    /// The allow that admitted the request; `None` where `default: allow` or `mode: monitor` did.
+    pub(super) fn allow<'p>(&self, policy: &'p Policy) -> Option<&'p Rule> {
+        policy.rules().get(usize::try_from(self.allow?).ok()?)
+    }
+}
+
+impl Policy {
+    /// Decides a request. Allocates nothing, takes no lock and reads no clock; memory is constant, time nearly independent of the
+    /// number of rules.
+    #[inline]
+    pub fn decide(&self, subject: &Subject<'_>) -> Decision<'_> {
+        let mut decision = Decision {
+            verdict: Verdict::Deny,
+            enforced: true,
+            rule: None,
+            code: None,
+            allow: None,
+            address: subject.dialled(),
+            policy: self,
+        };
+        if is_metadata(subject) {
+            decision.code = Some(Code::Metadata);
+            return decision;
+        }
+        let winners = self.winners(subject);
+        decision.allow = winners.allow;
+        let admitted = winners.allow.is_some() || self.model.default == Effect::Allow;
+        let monitored = self.model.mode == Mode::Monitor;
+        let (verdict, enforced, rule) = match winners {
+            Winners { deny: Some(deny), .. } => (Verdict::Deny, !monitored, Some(deny)),
+            Winners { watch: Some(watch), .. } if admitted => (Verdict::Deny, false, Some(watch)),
+            Winners { allow: Some(allow), .. } => (Verdict::Allow, true, Some(allow)),
+            _ if admitted => (Verdict::Allow, true, None),
+            _ => (Verdict::Deny, !monitored, None),
+        };
+        decision.verdict = verdict;
+        decision.enforced = enforced;
+        decision.rule = rule.and_then(|rule| self.model.rules.get(rule as usize)).map(RuleView::from);
+        decision.code = decision.rule.is_none().then_some(Code::Default);
+        decision
+    }
+}
+
+/// The first matching rule of each kind, by its place in the file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Winners {
+    /// A deny that is enforced (unless the whole policy monitors).
+    pub(super) deny: Option<u32>,
+    /// A deny with `monitor: true`.
+    pub(super) watch: Option<u32>,
+    /// An allow; one with a `cidr` before one without.
+    pub(super) allow: Option<u32>,
+}
+
+fn is_metadata(subject: &Subject<'_>) -> bool {
+    match subject.host {
+        Host::Name(name) => host::is_metadata_name(name),
+        Host::Address(ip) => address::is_metadata(ip),
+    }
+}

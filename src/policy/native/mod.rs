@@ -1,0 +1,122 @@
+//! The native language: a YAML tree in, a checked [`Model`] out, with every problem named and placed.
+//!
+//! A key that is not known is an error, never ignored: a misspelt condition would otherwise widen its rule. Keys of the contract that
+//! this version does not evaluate are refused by name.
+
+mod hosts;
+mod rules;
+mod upstreams;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use super::model::{Effect, Mode, Model};
+use super::problem::{Place, Problems, did_you_mean};
+use super::yaml::{self, Entry, Node, Value};
+use crate::limits;
+
+pub(super) use hosts::Groups;
+
+const KEYS: [&str; 6] = ["ringfence", "mode", "default", "hosts", "upstreams", "rules"];
+/// Keys of the language that this version refuses instead of evaluating.
+const LATER: [&str; 2] = ["mcp_servers", "tls"];
+
+/// Reads a policy text. Problems go to `problems`; without an error there is a model.
+pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Model> {
+    let start = Place { line: 1, column: 1 };
+    if text.len() > limits::POLICY_BYTES_MAX {
+        let most = limits::POLICY_BYTES_MAX / (1024 * 1024);
+        problems.error(start, format!("the file is longer than {most} MiB"), "split the policy");
+        return None;
+    }
+    let node = match yaml::read(text) {
+        Ok(node) => node,
+        Err(error) => {
+            problems.error(error.place, error.message, "");
+            return None;
+        }
+    };
+    let entries = match node.value {
+        Value::Map(entries) => entries,
+        other => {
+            let message = format!("a policy is a map, this is {}", other.describe());
+            problems.error(start, message, "begin with `ringfence: v1`");
+            return None;
+        }
+    };
+    let model = read_entries(&entries, problems);
+    (!problems.has_errors()).then_some(model)
+}
+
+fn read_entries(entries: &[Entry], problems: &mut Problems) -> Model {
+    let mut model = Model { mode: Mode::Enforce, default: Effect::Deny, rules: Vec::new(), upstreams: Vec::new() };
+    for entry in entries {
+        refuse_unknown(entry, &KEYS, &LATER, "a policy", problems);
+    }
+    let find = |key: &str| entries.iter().find(|entry| entry.key == key);
+    version(find("ringfence"), problems);
+    if let Some(entry) = find("mode") {
+        let known = [("enforce", Mode::Enforce), ("monitor", Mode::Monitor)];
+        model.mode = values::choice(&entry.node, "mode", &known, problems).unwrap_or(model.mode);
+    }
+    if let Some(entry) = find("default") {
+        let known = [("deny", Effect::Deny), ("allow", Effect::Allow)];
+        model.default = values::choice(&entry.node, "default", &known, problems).unwrap_or(model.default);
+    }
+    let mut groups = find("hosts").map(|entry| Groups::read(&entry.node, problems)).unwrap_or_default();
+    if let Some(entry) = find("upstreams") {
+        model.upstreams = upstreams::read(&entry.node, problems);
+    }
+    match find("rules") {
+        Some(entry) => model.rules = rules::read(&entry.node, &mut groups, problems),
+        None if model.default == Effect::Deny && !problems.has_errors() => {
+            let place = Place { line: 1, column: 1 };
+            problems.warning(place, "there are no rules, so everything is denied", "add `rules:`");
+        }
+        None => {}
+    }
+    groups.warn_unused(problems);
+    model
+}
+
+fn version(entry: Option<&Entry>, problems: &mut Problems) {
+    let Some(entry) = entry else {
+        let place = Place { line: 1, column: 1 };
+        problems.error(place, "the version is missing", "begin with `ringfence: v1`");
+        return;
+    };
+    if !matches!(&entry.node.value, Value::Text(version) if version == "v1") {
+        let found = entry.node.value.describe();
+        problems.error(entry.node.place, format!("the version is `v1`, found {found}"), "write `ringfence: v1`");
+    }
+}
+
+/// Refuses a key that is unknown, or known but not evaluated by this version.
+fn refuse_unknown(entry: &Entry, known: &[&str], later: &[&str], of: &str, problems: &mut Problems) {
+    let key = entry.key.as_str();
+    if known.contains(&key) {
+        return;
+    }
+    if later.contains(&key) {
+        let message = format!("`{key}` is not supported by this version yet");
+        problems.error(entry.place, message, "remove it; it is refused so that no rule means less than it says");
+        return;
+    }
+    let remedy = match did_you_mean(key, known.iter().chain(later).copied()) {
+        near if !near.is_empty() => near,
+        _ => format!("the keys are {}", known.join(", ")),
+    };
+    problems.error(entry.place, format!("unknown key `{key}` in {of}"), remedy);
+}
+
+/// The entries of a map, or a problem.
+fn map<'n>(node: &'n Node, what: &str, problems: &mut Problems) -> &'n [Entry] {
+    match &node.value {
+        Value::Map(entries) => entries,
+        other => {
+            problems.error(node.place, format!("{what} is a map, found {}", other.describe()), "");
+            &[]
+        }
+    }
+}

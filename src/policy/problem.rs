@@ -1,0 +1,98 @@
+//! What is wrong with a policy file, where, and how to mend it.
+
+use std::fmt;
+
+/// How much a problem matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The policy does not load.
+    Error,
+    /// The policy loads, but probably does not do what its author wants.
+    Warning,
+}
+
+/// A place in a policy file; both counted from 1, columns in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Place {
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+}
+
+/// One problem of a policy file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Error or warning.
+    pub severity: Severity,
+    /// The file, as the caller named it.
+    pub file: String,
+    /// Where the problem stands.
+    pub place: Place,
+    /// What is wrong, without a full stop.
+    pub message: String,
+    /// How to mend it.
+    pub remedy: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(f, "{}:{}:{}: {severity}: {}", self.file, self.place.line, self.place.column, self.message)?;
+        match &self.remedy {
+            Some(remedy) => write!(f, " ({remedy})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Gathers the problems of one file, so that a run names all of them and not only the first.
+#[derive(Debug)]
+pub(super) struct Problems {
+    file: String,
+    list: Vec<Problem>,
+}
+
+impl Problems {
+    pub(super) fn new(file: &str) -> Self {
+        Self { file: file.to_owned(), list: Vec::new() }
+    }
+
+    pub(super) fn error(&mut self, place: Place, message: impl Into<String>, remedy: impl Into<String>) {
+        self.push(Severity::Error, place, message.into(), remedy.into());
+    }
+
+    pub(super) fn warning(&mut self, place: Place, message: impl Into<String>, remedy: impl Into<String>) {
+        self.push(Severity::Warning, place, message.into(), remedy.into());
+    }
+
+    pub(super) fn has_errors(&self) -> bool {
+        self.list.iter().any(|problem| problem.severity == Severity::Error)
+    }
+
+    /// All problems in the order of the file.
+    pub(super) fn into_sorted(mut self) -> Vec<Problem> {
+        self.list.sort_by_key(|problem| problem.place);
+        self.list
+    }
+
+    fn push(&mut self, severity: Severity, place: Place, message: String, remedy: String) {
+        let remedy = (!remedy.is_empty()).then_some(remedy);
+        self.list.push(Problem { severity, file: self.file.clone(), place, message, remedy });
+    }
+}
+
+/// The nearest of `known` to a misspelt word, as a remedy; empty when nothing is near.
+pub(super) fn did_you_mean<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> String {
+    let lower = word.to_lowercase();
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min()
+        .map(|(_, candidate)| format!("did you mean `{candidate}`?"))
+        .unwrap_or_default()
+}
