@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use super::host;
 use super::model::{Effect, Mode, Rule};
 use super::subject::{Host, Subject};
+use super::table::Kind;
 use super::{Policy, address};
 
 /// What was decided.
@@ -140,34 +141,32 @@ impl Policy {
             decision.code = Some(Code::Metadata);
             return decision;
         }
-        let winners = self.winners(subject);
-        decision.allow = winners.allow;
-        let admitted = winners.allow.is_some() || self.model.default == Effect::Allow;
-        let monitored = self.model.mode == Mode::Monitor;
-        let (verdict, enforced, rule) = match winners {
-            Winners { deny: Some(deny), .. } => (Verdict::Deny, !monitored, Some(deny)),
-            Winners { watch: Some(watch), .. } if admitted => (Verdict::Deny, false, Some(watch)),
-            Winners { allow: Some(allow), .. } => (Verdict::Allow, true, Some(allow)),
-            _ if admitted => (Verdict::Allow, true, None),
-            _ => (Verdict::Deny, !monitored, None),
+        let enforce = self.model.mode == Mode::Enforce;
+        let rules = &self.model.rules;
+        let mut facts = self.table.resolve(subject);
+        let deny = self.table.first(Kind::Deny, &mut facts, rules);
+        if let Some(deny) = deny
+            && enforce
+        {
+            decision.rule = rules.get(deny as usize).map(RuleView::from);
+            return decision;
+        }
+        let watch = self.table.first(Kind::Watch, &mut facts, rules);
+        let inside = self.table.first(Kind::Inside, &mut facts, rules);
+        decision.allow = inside.or_else(|| self.table.first(Kind::Allow, &mut facts, rules));
+        let admitted = decision.allow.is_some() || self.model.default == Effect::Allow;
+        let (verdict, enforced, rule) = match (deny, watch, decision.allow) {
+            (Some(deny), ..) => (Verdict::Deny, enforce, Some(deny)),
+            (None, Some(watch), _) if admitted => (Verdict::Deny, false, Some(watch)),
+            (None, _, allow) if admitted => (Verdict::Allow, true, allow),
+            _ => (Verdict::Deny, enforce, None),
         };
         decision.verdict = verdict;
         decision.enforced = enforced;
-        decision.rule = rule.and_then(|rule| self.model.rules.get(rule as usize)).map(RuleView::from);
+        decision.rule = rule.and_then(|rule| rules.get(rule as usize)).map(RuleView::from);
         decision.code = decision.rule.is_none().then_some(Code::Default);
         decision
     }
-}
-
-/// The first matching rule of each kind, by its place in the file.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Winners {
-    /// A deny that is enforced (unless the whole policy monitors).
-    pub(super) deny: Option<u32>,
-    /// A deny with `monitor: true`.
-    pub(super) watch: Option<u32>,
-    /// An allow; one with a `cidr` before one without.
-    pub(super) allow: Option<u32>,
 }
 
 fn is_metadata(subject: &Subject<'_>) -> bool {

@@ -12,7 +12,10 @@ mod model;
 mod native;
 mod path;
 mod problem;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod subject;
+mod table;
 mod yaml;
 
 use std::net::IpAddr;
@@ -26,9 +29,9 @@ pub use path::{PathError, PathPattern};
 pub use problem::{Place, Problem, Severity};
 pub use subject::{Host, Scheme, Subject};
 
-use decide::Winners;
 use model::Model;
 use problem::Problems;
+use table::{Kind, Table};
 
 /// A policy text and the name by which problems call it.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +56,7 @@ pub struct Loaded {
 pub struct Policy {
     digest: [u8; 32],
     model: Model,
+    table: Table,
     needs_address: bool,
 }
 
@@ -82,7 +86,8 @@ impl Policy {
             *to = *from;
         }
         let needs_address = model.rules.iter().any(|rule| rule.when.blocks.is_some());
-        Policy { digest: bytes, model, needs_address }
+        let table = Table::compile(&model.rules);
+        Policy { digest: bytes, model, table, needs_address }
     }
 
     /// SHA-256 of the policy's text.
@@ -133,33 +138,14 @@ impl Policy {
         if self.model.mode == Mode::Monitor {
             return true;
         }
-        let named = |rule: &Rule| {
-            let hosts = rule.when.hosts.as_ref();
-            hosts.is_none_or(|hosts| hosts.iter().any(|pattern| pattern.matches(Host::Name(name))))
-        };
-        let rules = &self.model.rules;
-        let denied = rules.iter().any(|r| r.effect == Effect::Deny && !r.monitor && r.when.only_hosts() && named(r));
-        let allowed =
-            self.model.default == Effect::Allow || rules.iter().any(|r| r.effect == Effect::Allow && named(r));
-        allowed && !denied
+        let may = |kind, alone| self.table.may_match(kind, Host::Name(name), alone, &self.model.rules);
+        let allowed = self.model.default == Effect::Allow || may(Kind::Allow, false) || may(Kind::Inside, false);
+        allowed && !may(Kind::Deny, true)
     }
 
-    fn winners(&self, subject: &Subject<'_>) -> Winners {
-        let mut winners = Winners::default();
-        let mut inside = false;
-        for (index, rule) in (0u32..).zip(&self.model.rules) {
-            if rule.failed(subject).is_some() {
-                continue;
-            }
-            let has_cidr = rule.when.blocks.is_some();
-            match (rule.effect, rule.monitor) {
-                (Effect::Deny, false) => drop(winners.deny.get_or_insert(index)),
-                (Effect::Deny, true) => drop(winners.watch.get_or_insert(index)),
-                (Effect::Allow, _) if has_cidr && !inside => (winners.allow, inside) = (Some(index), true),
-                (Effect::Allow, _) => drop(winners.allow.get_or_insert(index)),
-            }
-        }
-        winners
+    /// Heap bytes of the compiled table; the rules' own texts are not counted.
+    pub fn table_bytes(&self) -> usize {
+        self.table.bytes()
     }
 }
 

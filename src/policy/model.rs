@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::host::HostPattern;
 use super::path::PathPattern;
 use super::problem::Place;
-use super::subject::{Scheme, Subject, embedded_v4};
+use super::subject::{Host, Scheme, Subject, embedded_v4};
 
 /// Whether denials are enforced or only recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,11 +70,9 @@ pub struct Conditions {
 }
 
 impl Conditions {
-    /// Whether the host alone decides.
-    pub(super) fn only_hosts(&self) -> bool {
-        let Self { hosts: _, schemes, ports, blocks, methods, access, paths } = self;
-        let methods = methods.is_none() && access.is_none();
-        schemes.is_none() && ports.is_none() && blocks.is_none() && methods && paths.is_none()
+    /// Whether `host` holds, whatever else the rule asks.
+    pub(super) fn names_host(&self, host: Host<'_>) -> bool {
+        self.hosts.as_ref().is_none_or(|hosts| hosts.iter().any(|pattern| pattern.matches(host)))
     }
 }
 
@@ -194,7 +192,7 @@ impl Rule {
         let when = &self.when;
         let allow = self.effect == Effect::Allow;
         match condition {
-            Condition::Host => when.hosts.as_ref().is_none_or(|hosts| hosts.iter().any(|h| h.matches(subject.host))),
+            Condition::Host => when.names_host(subject.host),
             Condition::Scheme => when.schemes.as_ref().is_none_or(|schemes| schemes.contains(&subject.scheme)),
             Condition::Port => match &when.ports {
                 Some(ports) => ports.contains(&subject.port),
