@@ -58,6 +58,8 @@ pub const POLICY_YAML_EVENTS_MAX: usize = 2 * POLICY_YAML_NODES_MAX;
 pub const POLICY_YAML_DEPTH_MAX: usize = 24;
 /// Most aliases and anchors in a policy file; groups make them needless.
 pub const POLICY_YAML_ALIASES_MAX: usize = 1_000;
+/// Most pairs of a deny and another rule that are compared to warn of rules that can never win; beyond, loading would take long.
+pub const POLICY_LINT_PAIRS_MAX: usize = 1_000_000;
 /// Longest rule name, reason or remedy in octets: all three go into refusals and audit records.
 pub const POLICY_TEXT_BYTES_MAX: usize = 1_024;
 /// Most segments of a path pattern: the walk over the path index keeps one entry for each on its stack.

@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::Policy;
-use super::decide::Verdict;
+use super::decide::{Code, Verdict};
 use super::model::{Condition, Effect};
 use super::subject::Subject;
 
@@ -48,6 +48,7 @@ pub struct Missed {
 pub fn explain(policy: &Policy, subject: &Subject<'_>) -> Explanation {
     let decision = policy.decide(subject);
     let matched = policy.rules().iter().filter(|rule| rule.failed(subject).is_none());
+    let missable = decision.verdict == Verdict::Deny && decision.code != Some(Code::Metadata);
     Explanation {
         verdict: decision.verdict.as_str(),
         enforced: decision.enforced,
@@ -56,7 +57,7 @@ pub fn explain(policy: &Policy, subject: &Subject<'_>) -> Explanation {
         remedy: decision.rule.and_then(|rule| rule.remedy).map(str::to_owned),
         code: decision.code.map(|code| code.as_str()),
         matched: matched.map(|rule| rule.name.to_string()).collect(),
-        missed: (decision.verdict == Verdict::Deny).then(|| nearest(policy, subject)).flatten(),
+        missed: missable.then(|| nearest(policy, subject)).flatten(),
     }
 }
 

@@ -8,6 +8,7 @@ mod address;
 mod decide;
 mod explain;
 mod host;
+mod lint;
 mod model;
 mod native;
 mod path;
@@ -68,6 +69,9 @@ const OBSERVE: &str = "ringfence: v1\ndefault: allow\nrules: []\n";
 pub fn load(source: Source<'_>) -> Loaded {
     let mut problems = Problems::new(source.name);
     let model = native::read(source.text, &mut problems);
+    if let Some(model) = &model {
+        lint::lint(model, &mut problems);
+    }
     let policy = model.map(|model| Policy::compile(model, source.text));
     Loaded { problems: problems.into_sorted(), policy }
 }

@@ -51,7 +51,7 @@ pub struct Rule {
 }
 
 /// The conditions of a rule: fields are ANDed, values within one are ORed.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Conditions {
     /// `host`, with groups resolved.
     pub hosts: Option<Box<[HostPattern]>>,

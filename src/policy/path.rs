@@ -1,7 +1,7 @@
 //! Path patterns: `*` within a segment, `**` across segments, `/a/**` also `/a`.
 //!
 //! `**` as a whole segment stands for any number of segments, none included; inside a segment it stands for any characters. The pattern
-//! is kept in the same canonical form as paths: unreserved characters decoded, hexadecimal digits in upper case.
+//! is kept in the same canonical form as paths.
 
 use crate::limits;
 
@@ -22,6 +22,8 @@ pub enum PathError {
     Percent,
     /// `%00` or `%5C`, which are refused in every request.
     Refused,
+    /// `%2A`: a path that holds a star is matched by `*`, and a pattern cannot ask for it alone.
+    Star,
     /// A `.` or `..` segment, which is refused in every request.
     DotSegment,
     /// Longer than any request target.
@@ -160,7 +162,8 @@ fn collapse_stars(segment: &str) -> String {
     out
 }
 
-/// Decodes unreserved characters and lifts hexadecimal digits (RFC 3986 §6.2.2), as the parse floor does for paths.
+/// The canonical form that paths have too: every escape of a visible character decoded but those of `/ ; % ? #`, hexadecimal digits in
+/// upper case (RFC 3986 §6.2.2).
 fn canonical(text: &str) -> Result<String, PathError> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text.chars();
@@ -169,10 +172,14 @@ fn canonical(text: &str) -> Result<String, PathError> {
             '%' => {
                 let (Some(high), Some(low)) = (rest.next(), rest.next()) else { return Err(PathError::Percent) };
                 let (Some(h), Some(l)) = (high.to_digit(16), low.to_digit(16)) else { return Err(PathError::Percent) };
-                let code = u8::try_from(h * 16 + l).map_err(|_| PathError::Percent)?;
-                match code {
+                match u8::try_from(h * 16 + l).map_err(|_| PathError::Percent)? {
                     0 | b'\\' => return Err(PathError::Refused),
-                    b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(code)),
+                    // Decoded it would become a wildcard.
+                    b'*' => return Err(PathError::Star),
+                    b'/' | b';' | b'%' | b'?' | b'#' => {
+                        out.extend(['%', high.to_ascii_uppercase(), low.to_ascii_uppercase()])
+                    }
+                    visible @ b'!'..=b'~' => out.push(char::from(visible)),
                     _ => out.extend(['%', high.to_ascii_uppercase(), low.to_ascii_uppercase()]),
                 }
             }

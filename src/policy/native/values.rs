@@ -165,6 +165,7 @@ pub(super) fn path(node: &Node, problems: &mut Problems) -> Option<PathPattern> 
             ("holds a `%` without two hexadecimal digits", "write `%25` for a percent sign".into())
         }
         Err(PathError::Refused) => ("cannot match: requests with `%00` or `%5C` are refused", String::new()),
+        Err(PathError::Star) => ("asks for a literal `*`, which patterns cannot", "write `*` in its place".to_owned()),
         Err(PathError::DotSegment) => {
             ("cannot match: requests with dot segments are refused", "remove `.` and `..`".into())
         }
