@@ -175,3 +175,6 @@ fn is_metadata(subject: &Subject<'_>) -> bool {
         Host::Address(ip) => address::is_metadata(ip),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! Host patterns: a name, `*.` with a suffix, an address, or any host.
 
+use std::cmp::Ordering;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::subject::Host;
@@ -55,13 +56,13 @@ impl HostPattern {
         }
         if let Some(suffix) = text.strip_prefix("*.") {
             return match read_host(suffix)? {
-                Read::Name(name) => Ok(Self::Below(name)),
-                Read::Address(_) => Err(HostError::Star),
+                HostKey::Name(name) => Ok(Self::Below(name)),
+                HostKey::Address(_) => Err(HostError::Star),
             };
         }
         Ok(match read_host(text)? {
-            Read::Name(name) => Self::Name(name),
-            Read::Address(address) => Self::Address(address),
+            HostKey::Name(name) => Self::Name(name),
+            HostKey::Address(address) => Self::Address(address),
         })
     }
 
@@ -79,23 +80,37 @@ impl HostPattern {
     }
 }
 
-/// A name or an address, canonical.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Read {
+/// A host as a key of `upstreams` names it, canonical.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HostKey {
+    /// A name.
     Name(Box<str>),
+    /// An address.
     Address(IpAddr),
 }
 
-pub(super) fn read_host(text: &str) -> Result<Read, HostError> {
+impl HostKey {
+    /// Orders a key against a host as keys are ordered among themselves.
+    pub(super) fn compare(&self, host: Host<'_>) -> Ordering {
+        match (self, host) {
+            (HostKey::Name(name), Host::Name(asked)) => (**name).cmp(asked),
+            (HostKey::Name(_), Host::Address(_)) => Ordering::Less,
+            (HostKey::Address(_), Host::Name(_)) => Ordering::Greater,
+            (HostKey::Address(address), Host::Address(asked)) => address.cmp(&asked.to_canonical()),
+        }
+    }
+}
+
+pub(super) fn read_host(text: &str) -> Result<HostKey, HostError> {
     if text.is_empty() {
         return Err(HostError::Empty);
     }
     if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         let v6 = inner.parse::<Ipv6Addr>().map_err(|_| HostError::OddAddress)?;
-        return Ok(Read::Address(IpAddr::V6(v6).to_canonical()));
+        return Ok(HostKey::Address(IpAddr::V6(v6).to_canonical()));
     }
     if let Ok(v6) = text.parse::<Ipv6Addr>() {
-        return Ok(Read::Address(IpAddr::V6(v6).to_canonical()));
+        return Ok(HostKey::Address(IpAddr::V6(v6).to_canonical()));
     }
     if text.contains("://") {
         return Err(HostError::Url);
@@ -112,7 +127,7 @@ pub(super) fn read_host(text: &str) -> Result<Read, HostError> {
     read_name(text)
 }
 
-fn read_name(text: &str) -> Result<Read, HostError> {
+fn read_name(text: &str) -> Result<HostKey, HostError> {
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     if name.contains('*') {
         return Err(HostError::Star);
@@ -132,9 +147,9 @@ fn read_name(text: &str) -> Result<Read, HostError> {
     let hexadecimal = last.strip_prefix("0x").is_some_and(|digits| digits.chars().all(|c| c.is_ascii_hexdigit()));
     if hexadecimal || last.chars().all(|c| c.is_ascii_digit()) {
         let v4 = name.parse::<Ipv4Addr>().map_err(|_| HostError::OddAddress)?;
-        return Ok(Read::Address(IpAddr::V4(v4)));
+        return Ok(HostKey::Address(IpAddr::V4(v4)));
     }
-    Ok(Read::Name(name.into_boxed_str()))
+    Ok(HostKey::Name(name.into_boxed_str()))
 }
 
 /// Names under which clouds serve instance metadata. They resolve to metadata addresses, which are never dialled; refusing the names

@@ -173,3 +173,6 @@ fn covers_path(wide: &PathPattern, narrow: &PathPattern) -> bool {
     let below = everything_below.and_then(|beginning| narrow.as_str().strip_prefix(beginning));
     wide == narrow || below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
+
+#[cfg(test)]
+mod tests;

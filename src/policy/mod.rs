@@ -6,6 +6,8 @@
 
 mod address;
 mod decide;
+#[cfg(test)]
+mod examples;
 mod explain;
 mod host;
 mod lint;
@@ -19,12 +21,10 @@ mod subject;
 mod table;
 mod yaml;
 
-use std::net::IpAddr;
-
 pub use address::{AddressRefusal, Vetted, Via};
 pub use decide::{Code, Decision, Denial, Permit, RuleView, Verdict};
 pub use explain::{Explanation, Missed, explain};
-pub use host::{HostError, HostPattern};
+pub use host::{HostError, HostKey, HostPattern};
 pub use model::{Access, Condition, Conditions, Effect, Mode, Rule, Upstream, UpstreamAddress, UpstreamKey};
 pub use path::{PathError, PathPattern};
 pub use problem::{Place, Problem, Severity};
@@ -121,14 +121,15 @@ impl Policy {
 
     /// Where to dial instead of asking DNS: the entry for host and port before the one for the host.
     pub fn upstream(&self, host: &Host<'_>, port: u16) -> Option<&Upstream> {
+        let upstreams = &self.model.upstreams;
         let of = |port: Option<u16>| {
-            let found = self.model.upstreams.iter().find(|(key, _)| key.port == port && names_host(&key.host, host));
-            found.map(|(_, upstream)| upstream)
+            let found = upstreams.binary_search_by(|(key, _)| key.host.compare(*host).then(key.port.cmp(&port))).ok();
+            found.and_then(|at| upstreams.get(at)).map(|(_, upstream)| upstream)
         };
         of(Some(port)).or_else(|| of(None))
     }
 
-    /// All upstreams in the order of the file.
+    /// All upstreams in the order of their keys.
     pub fn upstreams(&self) -> impl Iterator<Item = (&UpstreamKey, &Upstream)> {
         self.model.upstreams.iter().map(|(key, upstream)| (key, upstream))
     }
@@ -150,12 +151,5 @@ impl Policy {
     /// Heap bytes of the compiled table; the rules' own texts are not counted.
     pub fn table_bytes(&self) -> usize {
         self.table.bytes()
-    }
-}
-
-fn names_host(key: &str, host: &Host<'_>) -> bool {
-    match host {
-        Host::Name(name) => key == *name,
-        Host::Address(ip) => key.parse::<IpAddr>().is_ok_and(|known| known == ip.to_canonical()),
     }
 }

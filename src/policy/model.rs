@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::host::HostPattern;
+use super::host::{HostKey, HostPattern};
 use super::path::PathPattern;
 use super::problem::Place;
 use super::subject::{Host, Scheme, Subject, embedded_v4};
@@ -164,10 +164,10 @@ pub enum UpstreamAddress {
 }
 
 /// The host or host and port that an upstream stands for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UpstreamKey {
-    /// The name, or the address in text form.
-    pub host: Box<str>,
+    /// The host.
+    pub host: HostKey,
     /// The port, when the key names one.
     pub port: Option<u16>,
 }
@@ -181,7 +181,7 @@ pub(super) struct Model {
     pub(super) default: Effect,
     /// `rules`, in the order of the file.
     pub(super) rules: Vec<Rule>,
-    /// `upstreams`, in the order of the file.
+    /// `upstreams`, in the order of their keys.
     pub(super) upstreams: Vec<(UpstreamKey, Upstream)>,
 }
 

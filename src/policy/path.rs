@@ -191,3 +191,6 @@ fn canonical(text: &str) -> Result<String, PathError> {
     }
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests;

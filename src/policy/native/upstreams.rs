@@ -1,10 +1,11 @@
 //! `upstreams:` – where a host is dialled instead of what DNS says.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::super::address::is_metadata;
-use super::super::host::{self, HostError, Read};
+use super::super::host::{self, HostError, HostKey};
 use super::super::model::{Upstream, UpstreamAddress, UpstreamKey};
 use super::super::problem::{Place, Problems};
 use super::super::yaml::{Entry, Node, Value};
@@ -14,20 +15,22 @@ const KEYS: [&str; 3] = ["address", "trust", "client_cert"];
 
 pub(super) fn read(node: &Node, problems: &mut Problems) -> Vec<(UpstreamKey, Upstream)> {
     let mut upstreams: Vec<(UpstreamKey, Upstream)> = Vec::new();
+    let mut known = HashSet::new();
     for entry in map(node, "`upstreams`", problems) {
         let Some((key, upstream)) = key(entry, problems).zip(upstream(&entry.node, problems)) else { continue };
-        if upstreams.iter().any(|(known, _)| *known == key) {
+        if !known.insert(key.clone()) {
             problems.error(entry.place, format!("`{}` stands here twice", entry.key), "remove one of them");
         }
         upstreams.push((key, upstream));
     }
+    upstreams.sort_by(|(one, _), (other, _)| one.cmp(other));
     upstreams
 }
 
 fn key(entry: &Entry, problems: &mut Problems) -> Option<UpstreamKey> {
     let (host, port) = authority(&entry.key, entry.place, problems)?;
     match host {
-        Read::Name(name) if host::is_metadata_name(&name) => {
+        HostKey::Name(name) if host::is_metadata_name(&name) => {
             problems.error(
                 entry.place,
                 format!("`{name}` serves instance metadata, which is never dialled"),
@@ -35,13 +38,12 @@ fn key(entry: &Entry, problems: &mut Problems) -> Option<UpstreamKey> {
             );
             None
         }
-        Read::Name(host) => Some(UpstreamKey { host, port }),
-        Read::Address(address) => Some(UpstreamKey { host: address.to_string().into(), port }),
+        host => Some(UpstreamKey { host, port }),
     }
 }
 
 /// A host, and a port if the text ends in one.
-fn authority(text: &str, place: Place, problems: &mut Problems) -> Option<(Read, Option<u16>)> {
+fn authority(text: &str, place: Place, problems: &mut Problems) -> Option<(HostKey, Option<u16>)> {
     let (host, port) = match host::read_host(text) {
         Ok(host) => return Some((host, None)),
         Err(HostError::Port { host }) => {
@@ -88,8 +90,8 @@ fn upstream(node: &Node, problems: &mut Problems) -> Option<Upstream> {
             problems.error(entry.node.place, format!("`{text}` has no port"), format!("write `{text}:443`"));
             return None;
         }
-        (Read::Address(ip), Some(port)) => UpstreamAddress::Socket(SocketAddr::new(ip, port)),
-        (Read::Name(name), Some(port)) => UpstreamAddress::Name(name, port),
+        (HostKey::Address(ip), Some(port)) => UpstreamAddress::Socket(SocketAddr::new(ip, port)),
+        (HostKey::Name(name), Some(port)) => UpstreamAddress::Name(name, port),
     };
     refuse_metadata(&address, entry.node.place, problems);
     let mut file = |key: &str| find(key).and_then(|entry| values::text(&entry.node, key, problems)).map(PathBuf::from);

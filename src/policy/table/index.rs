@@ -92,7 +92,7 @@ impl Hosts {
             }
         };
         refs.add(self.find(name).0, &len);
-        for dot in memchr::memchr_iter(b'.', name) {
+        for dot in memchr::memchr_iter(b'.', name).filter(|dot| *dot > 0) {
             refs.add(self.find(name.get(dot + 1..).unwrap_or_default()).1, &len);
         }
     }

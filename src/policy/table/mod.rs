@@ -139,6 +139,11 @@ impl Refs {
         }
     }
 
+    #[inline]
+    fn clear(&mut self) {
+        (self.count, self.rules, self.overflowed) = (0, 0, false);
+    }
+
     fn overflow(&mut self) {
         self.overflowed = true;
     }
@@ -246,7 +251,8 @@ impl Table {
         let len = |set| self.sets.len(set);
         let subject = facts.subject;
         let [.., method, _, address] = &mut facts.refs;
-        (*method, *address) = (Refs::NONE, Refs::NONE);
+        method.clear();
+        address.clear();
         method
             .add(if deny { self.methods.caseless(subject.method) } else { self.methods.exactly(subject.method) }, len);
         (facts.open, facts.confirm) = (0, 0);
@@ -266,11 +272,10 @@ impl Table {
     }
 
     fn read_path(&self, facts: &mut Facts<'_>, reading: &str) {
-        let mut path = Refs::NONE;
-        facts.tentative = Tentative::default();
-        self.paths.resolve(reading, &mut path, &mut facts.tentative, |set| self.sets.len(set));
-        let [_, _, _, slot, _] = &mut facts.refs;
-        *slot = path;
+        let [_, _, _, path, _] = &mut facts.refs;
+        path.clear();
+        facts.tentative = Tentative(0);
+        self.paths.resolve(reading, path, &mut facts.tentative, |set| self.sets.len(set));
     }
 
     /// The earliest match in the file over the groups of one kind, if it comes before `best`.

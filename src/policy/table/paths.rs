@@ -29,6 +29,12 @@ struct Node {
     candidates: SetId,
 }
 
+/// A node, and how far into the path it stands.
+type Entry = (u32, u32);
+
+/// How far the next segment reaches, and the nodes it leads to: by its name and by `*`.
+type Next = (u32, (u32, u32));
+
 /// Collects patterns.
 #[derive(Debug)]
 pub(super) struct PathsBuilder {
@@ -122,45 +128,80 @@ fn edge(node: u32, segment: u32) -> u64 {
 
 impl Paths {
     /// Adds to `refs` the sets of all rules whose patterns match one reading of a path; those in `tentative` hold candidates.
-    ///
-    /// Each node is reached in one way only, so the walk is a walk down a tree: its stack is as deep as patterns are long, and its
-    /// steps are bounded by [`limits::POLICY_PATH_VISITS_MAX`].
     #[inline]
     pub(super) fn resolve(&self, path: &str, refs: &mut Refs, tentative: &mut Tentative, len: impl Fn(SetId) -> u32) {
         let path = path.as_bytes();
         if !matches!(path.first(), None | Some(b'/')) {
             return;
         }
+        let mut entry = (0, 0);
+        loop {
+            let (at, next) = self.visit(entry, path, refs, tentative, &len);
+            entry = match next {
+                (0, 0) => return,
+                (0, only) | (only, 0) => (only, at),
+                (literal, star) => return self.branch([(star, at), (literal, at)], path, refs, tentative, &len),
+            };
+        }
+    }
+
+    /// Goes on where a segment leads to two nodes. Each node is reached in one way only, so this is a walk down a tree: its stack is
+    /// as deep as patterns are long, and its steps are bounded by [`limits::POLICY_PATH_VISITS_MAX`].
+    #[inline(never)]
+    fn branch(
+        &self,
+        [first, second]: [Entry; 2],
+        path: &[u8],
+        refs: &mut Refs,
+        tentative: &mut Tentative,
+        len: &impl Fn(SetId) -> u32,
+    ) {
         // A step takes one entry off and puts at most two on, one level deeper.
-        let mut stack = [(0u32, 0usize); limits::POLICY_PATH_SEGMENTS_MAX + 2];
-        let mut depth = 1;
+        let mut stack = [(0, 0); limits::POLICY_PATH_SEGMENTS_MAX + 2];
+        let mut depth = 2;
         let mut visits = 0;
-        while let Some((node, at)) = pop(&stack, &mut depth) {
+        [stack[0], stack[1]] = [first, second];
+        while let Some(entry) = pop(&stack, &mut depth) {
             visits += 1;
             if visits > limits::POLICY_PATH_VISITS_MAX {
-                refs.overflow();
-                return;
+                return refs.overflow();
             }
-            let Some(known) = self.nodes.get(node as usize) else { return };
-            refs.add(known.below, &len);
-            if !known.candidates.is_none() {
-                tentative.mark(refs.count());
-                refs.add(known.candidates, &len);
-            }
-            let Some(rest) = path.get(at + 1..) else {
-                refs.add(known.here, &len);
-                continue;
-            };
-            let end = memchr::memchr(b'/', rest).unwrap_or(rest.len());
-            let segment = rest.get(..end).unwrap_or_default();
-            let literal = self.segments.find(segment).and_then(|segment| self.edges.get(&edge(node, segment)));
-            for next in literal.into_iter().copied().chain((known.star != 0).then_some(known.star)) {
-                if let Some(entry) = stack.get_mut(depth) {
-                    *entry = (next, at + 1 + end);
-                    depth += 1;
+            let (at, (literal, star)) = self.visit(entry, path, refs, tentative, len);
+            for next in [star, literal].into_iter().filter(|next| *next != 0) {
+                match stack.get_mut(depth) {
+                    Some(slot) => *slot = (next, at),
+                    None => return refs.overflow(),
                 }
+                depth += 1;
             }
         }
+    }
+
+    /// Takes what hangs at a node and looks where the next segment of the path leads: by its name and by `*`, 0 for nowhere.
+    #[inline]
+    fn visit(
+        &self,
+        (node, at): Entry,
+        path: &[u8],
+        refs: &mut Refs,
+        tentative: &mut Tentative,
+        len: &impl Fn(SetId) -> u32,
+    ) -> Next {
+        let nowhere = (at, (0, 0));
+        let Some(known) = self.nodes.get(node as usize) else { return nowhere };
+        refs.add(known.below, len);
+        if !known.candidates.is_none() {
+            tentative.mark(refs.count());
+            refs.add(known.candidates, len);
+        }
+        let Some(rest) = path.get(at as usize + 1..) else {
+            refs.add(known.here, len);
+            return nowhere;
+        };
+        let end = memchr::memchr(b'/', rest).unwrap_or(rest.len());
+        let segment = rest.get(..end).unwrap_or_default();
+        let literal = self.segments.find(segment).and_then(|segment| self.edges.get(&edge(node, segment)));
+        (at + 1 + u32_of(end), (literal.copied().unwrap_or_default(), known.star))
     }
 
     /// Heap bytes, the hash map estimated.
@@ -170,7 +211,7 @@ impl Paths {
 }
 
 #[inline]
-fn pop(stack: &[(u32, usize)], depth: &mut usize) -> Option<(u32, usize)> {
+fn pop(stack: &[Entry], depth: &mut usize) -> Option<Entry> {
     *depth = depth.checked_sub(1)?;
     stack.get(*depth).copied()
 }

@@ -218,3 +218,6 @@ impl Sets {
 fn is_list(head: &Head) -> bool {
     head.rules as usize <= limits::POLICY_SET_LIST_MAX
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! What one decision costs, by number of rules: `cargo bench --bench decide`.
+//!
+//! Policies are of the kinds people write: one rule per host, one host with a rule per path, rules that differ in everything. Each line gives
+//! percentiles over batches of distinct subjects, so that no branch predictor learns one of them by heart; a batch is 64 decisions,
+//! because one is shorter than a clock reading is exact. `linear` is the same policy walked rule by rule.
+
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::time::Instant;
+
+use ringfence::policy::{Host, Policy, Scheme, Source, Subject, load};
+
+const BATCH: usize = 64;
+
+/// How to write rule `n` of a policy and the request that it is about.
+struct Kind {
+    name: &'static str,
+    rule: fn(usize) -> String,
+    /// Host, path and method.
+    request: fn(usize) -> (String, String, &'static str),
+}
+
+const KINDS: [Kind; 4] = [
+    Kind {
+        name: "a host each",
+        rule: |n| format!("host: h{n}.example.com\n    method: [GET, POST]\n    path: /v1/**"),
+        request: |n| (format!("h{n}.example.com"), format!("/v1/items/{n}"), "GET"),
+    },
+    Kind {
+        name: "a path each",
+        rule: |n| format!("host: api.example.com\n    access: read-only\n    path: /repos/acme-{n}/**"),
+        request: |n| ("api.example.com".to_owned(), format!("/repos/acme-{n}/pulls/{n}"), "GET"),
+    },
+    Kind {
+        name: "mixed",
+        rule: |n| match n % 5 {
+            0 => format!("host: \"*.h{n}.example.com\"\n    path: /v1/**"),
+            1 => format!("host: h{n}.example.com\n    access: read-only"),
+            2 => format!("method: [PUT, DELETE]\n    path: /repos/*/r{n}/**"),
+            3 => format!("host: [a{n}.example.com, b{n}.example.com]\n    port: [443, 8443]"),
+            _ => format!("path: [/x{n}, /y{n}/**]\n    scheme: https"),
+        },
+        request: |n| match n % 3 {
+            0 => (format!("www.h{n}.example.com"), format!("/v1/items/{n}"), "GET"),
+            1 => (format!("h{n}.example.com"), format!("/repos/acme/r{n}/x"), "DELETE"),
+            _ => (format!("a{n}.example.com"), format!("/y{n}/z"), "POST"),
+        },
+    },
+    // Every block of the two dimensions is full, and no rule is in both.
+    Kind {
+        name: "worst: dense, disjoint",
+        rule: |n| {
+            if n % 2 == 0 { "host: one.example.com\n    method: PUT" } else { "host: two.example.com\n    method: GET" }
+                .to_owned()
+        },
+        request: |_| ("one.example.com".to_owned(), "/".to_owned(), "GET"),
+    },
+];
+
+fn main() {
+    println!(
+        "{:<24} {:>8} {:>10} {:>10} {:>10} {:>12} {:>12} {:>14}",
+        "policy", "rules", "p50 ns", "p99 ns", "max ns", "compile ms", "table KiB", "linear p50 ns"
+    );
+    for kind in &KINDS {
+        for rules in [10, 1_000, 10_000, 100_000] {
+            measure(kind, rules);
+        }
+    }
+}
+
+fn measure(kind: &Kind, rules: usize) {
+    let mut text = String::from("ringfence: v1\nrules:\n");
+    for n in 0..rules {
+        let effect = if n % 10 == 9 { "deny" } else { "allow" };
+        let _ = writeln!(text, "  - {effect}: rule {n}\n    {}", (kind.rule)(n));
+    }
+    let started = Instant::now();
+    let Some(policy) = load(Source { name: "bench", text: &text }).policy else {
+        println!("{}: the policy does not load", kind.name);
+        return;
+    };
+    let compile = started.elapsed();
+    let requests: Vec<_> = (0..4_096).map(|n| (kind.request)(n * 7_919 % rules)).collect();
+    let paths: Vec<[&str; 1]> = requests.iter().map(|(_, path, _)| [path.as_str()]).collect();
+    let subjects: Vec<Subject<'_>> =
+        requests.iter().zip(&paths).map(|((host, _, method), paths)| subject(host, paths, method)).collect();
+    let mut times = batches(&subjects, 2_000, |subject| {
+        black_box(policy.decide(black_box(subject)));
+    });
+    let linear_rounds = (2_000_000 / rules / BATCH).clamp(1, 200);
+    let linear = batches(&subjects, linear_rounds, |subject| {
+        black_box(walk(&policy, black_box(subject)));
+    });
+    times.sort_unstable();
+    let at = |share: usize| times.get(times.len() * share / 1_000).copied().unwrap_or_default();
+    let middle = linear.get(linear.len() / 2).copied().unwrap_or_default();
+    let (milliseconds, kib) = (compile.as_millis(), policy.table_bytes() / 1024);
+    println!(
+        "{:<24} {rules:>8} {:>10} {:>10} {:>10} {milliseconds:>12} {kib:>12} {middle:>14}",
+        kind.name,
+        at(500),
+        at(990),
+        at(999)
+    );
+}
+
+fn subject<'a>(host: &'a str, paths: &'a [&'a str], method: &'a str) -> Subject<'a> {
+    Subject { agent: "bench", scheme: Scheme::Https, host: Host::Name(host), port: 443, address: None, method, paths }
+}
+
+/// Nanoseconds per call, one value a batch.
+fn batches(subjects: &[Subject<'_>], rounds: usize, mut call: impl FnMut(&Subject<'_>)) -> Vec<u64> {
+    let mut times = Vec::with_capacity(rounds);
+    for round in 0..rounds {
+        let started = Instant::now();
+        for n in 0..BATCH {
+            if let Some(subject) = subjects.get((round * BATCH + n) % subjects.len()) {
+                call(subject);
+            }
+        }
+        times.push(u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX) / BATCH as u64);
+    }
+    times
+}
+
+/// How many rules match, asked one by one.
+fn walk(policy: &Policy, subject: &Subject<'_>) -> usize {
+    policy.rules().iter().filter(|rule| rule.failed(subject).is_none()).count()
+}
