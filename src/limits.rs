@@ -75,6 +75,52 @@ pub const POLICY_SET_LIST_MAX: usize = 32;
 // audit: rings, records, segments
 // ---------------------------------------------------------------------------------------------------------------------
 
+/// Longest text of a decision record other than its path and query (agent, rule, reason, code, …), in octets; longer ones are cut at a
+/// character and the record says so.
+pub const AUDIT_TEXT_BYTES_MAX: usize = 1024;
+/// Longest text of an outcome record. Small, because room for every outcome is held back in the ring while its exchange runs.
+pub const AUDIT_OUTCOME_TEXT_BYTES_MAX: usize = 160;
+/// Longest payload of one record.
+pub const AUDIT_RECORD_BYTES_MAX: usize = 32 * 1024;
+/// Ring bytes held back for one outcome, header included: what an allowed exchange costs of its ring until it ends.
+pub const AUDIT_CREDIT_BYTES: usize = 512;
+/// Ring of one worker. At 300 octets a record, 13,000 records wait while the disk is busy; 4,000 exchanges under way hold half of it.
+pub const AUDIT_RING_BYTES: usize = 4 * 1024 * 1024;
+/// Smallest ring: a few of the longest records and some outcomes.
+pub const AUDIT_RING_BYTES_MIN: usize = 128 * 1024;
+/// Largest ring.
+pub const AUDIT_RING_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Most rings that one writer drains.
+pub const AUDIT_RINGS_MAX: usize = 1024;
+/// Bytes taken from one ring before the next has its turn, and before the producer sees the room again.
+pub const AUDIT_DRAIN_BYTES: usize = 256 * 1024;
+/// Bytes that the writer keeps in memory until the disk has confirmed them; it stops draining beyond.
+pub const AUDIT_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Group commit by size: a sync follows at the latest after so many bytes.
+pub const AUDIT_SYNC_BYTES: usize = 4 * 1024 * 1024;
+/// Group commit by time: what a power cut may cost in `batched` durability, plus the time of one sync.
+pub const AUDIT_SYNC_WAIT: Duration = Duration::from_millis(10);
+/// A signed head follows a record at the latest after this long.
+pub const AUDIT_HEAD_WAIT: Duration = Duration::from_secs(1);
+/// Size at which a segment is sealed and the next one begun.
+pub const AUDIT_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// Largest segment that a reader takes for one.
+pub const AUDIT_SEGMENT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// Most segments of one log that a reader lists, and most logs under one parent.
+pub const AUDIT_SEGMENTS_MAX: usize = 1_000_000;
+/// Block that a reader asks the file for.
+pub const AUDIT_READ_BYTES: usize = 256 * 1024;
+/// The writer's shortest and longest pause when its rings are empty. The longest, times the highest record rate, must fit a ring.
+pub const AUDIT_POLL_MIN: Duration = Duration::from_micros(50);
+/// See [`AUDIT_POLL_MIN`].
+pub const AUDIT_POLL_MAX: Duration = Duration::from_millis(5);
+/// Between two attempts to write after the disk refused.
+pub const AUDIT_RETRY_WAIT: Duration = Duration::from_millis(200);
+/// At shutdown: how long the writer waits for producers that still live and for a disk that still refuses.
+pub const AUDIT_FINISH_WAIT: Duration = Duration::from_secs(5);
+/// Longest signed head, key or lock file that is read.
+pub const AUDIT_HEAD_FILE_BYTES_MAX: u64 = 4096;
+
 // ---------------------------------------------------------------------------------------------------------------------
 // io: engine
 // ---------------------------------------------------------------------------------------------------------------------
@@ -103,4 +149,20 @@ const _: () = {
     assert!(POLICY_RULES_MAX < u32::MAX as usize / 64);
     assert!(POLICY_VALUES_MAX < u32::MAX as usize);
     assert!(3 * POLICY_TEXT_BYTES_MAX < HEAD_BYTES_MAX);
+};
+
+const _: () = {
+    // The longest decision: path, query, two names, a method and five texts, with room for its fixed part.
+    assert!(
+        2 * TARGET_BYTES_MAX + 2 * HOST_BYTES_MAX + METHOD_BYTES_MAX + 5 * AUDIT_TEXT_BYTES_MAX + 512
+            <= AUDIT_RECORD_BYTES_MAX
+    );
+    assert!(2 * AUDIT_OUTCOME_TEXT_BYTES_MAX + 160 <= AUDIT_CREDIT_BYTES);
+    assert!(AUDIT_CREDIT_BYTES.is_multiple_of(16));
+    assert!(AUDIT_RING_BYTES_MIN >= 3 * AUDIT_RECORD_BYTES_MAX + 16 * AUDIT_CREDIT_BYTES);
+    assert!(AUDIT_RING_BYTES_MIN.is_power_of_two() && AUDIT_RING_BYTES.is_power_of_two());
+    assert!(AUDIT_RING_BYTES_MAX.is_power_of_two() && AUDIT_RING_BYTES_MIN <= AUDIT_RING_BYTES);
+    assert!(AUDIT_SYNC_BYTES + AUDIT_DRAIN_BYTES + AUDIT_RECORD_BYTES_MAX < AUDIT_BATCH_BYTES_MAX);
+    assert!((AUDIT_BATCH_BYTES_MAX as u64) < AUDIT_SEGMENT_BYTES && AUDIT_SEGMENT_BYTES < AUDIT_SEGMENT_BYTES_MAX);
+    assert!(AUDIT_RECORD_BYTES_MAX + 64 <= AUDIT_READ_BYTES);
 };

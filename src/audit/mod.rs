@@ -1,1 +1,34 @@
-//! One record per decision.
+//! One record per decision, and proof that none is missing.
+//!
+//! The tour, in the order in which a record meets the modules:
+//!
+//! 1. [`facts`] is what the data plane hands in: borrowed, with times as plain numbers.
+//! 2. [`producer`] puts them into the worker's [`ring`] as a [`record`] archive, before the first upstream byte. A full ring and a log that
+//!    cannot be written are answers; the caller denies.
+//! 3. [`writer`] is one thread: it drains every ring, gives the sequence, links each record to the one before ([`chain`]), appends to
+//!    [`segment`] files and signs [`head`]s.
+//! 4. [`read`] takes a segment from anywhere and trusts nothing in it; [`verify`] says whether a log is what was written.
+//!
+//! Invariants: no allocation, lock, system call or clock on the producer's path; no record without the room for its outcome; no hole in
+//! `seq`; no byte of a segment that the chain does not cover. The format is written down in `docs/AUDIT.md`.
+
+pub mod chain;
+pub mod facts;
+pub mod head;
+pub mod producer;
+pub mod read;
+pub mod record;
+mod ring;
+pub mod segment;
+pub mod verify;
+pub mod writer;
+
+#[cfg(any(test, fuzzing))]
+pub mod properties;
+
+pub use facts::{
+    DecisionFacts, DecisionId, Inspected, Lifecycle, LifecycleFacts, Mode, Nanos, OutcomeFacts, Protocol, Query,
+    Scheme, Topic, Verdict,
+};
+pub use producer::{Credit, Producer, Refused, Seat};
+pub use writer::{StartError, Summary, WriteError, Writer, WriterOptions};

@@ -1,0 +1,231 @@
+//! A worker's end: puts facts on record, in its own ring, without allocation, lock, system call or clock.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use super::facts::{DecisionFacts, DecisionId, LifecycleFacts, Nanos, OutcomeFacts};
+use super::record::{Decision, Event, Outcome, Schema};
+use super::ring::{Claim, Full, Tail};
+
+/// Why a record was not taken. The refusal is counted, and the count goes on record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The ring is full: the writer does not keep up.
+    Full,
+    /// The log cannot be written (disk full, I/O error), or its writer has ended.
+    Unwritable,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "the audit ring is full",
+            Self::Unwritable => "the audit log cannot be written",
+        })
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// Whether the log can be written: set by the writer, read before each record.
+#[derive(Debug, Default)]
+pub(super) struct Health(AtomicU8);
+
+impl Health {
+    const GOOD: u8 = 0;
+    const BAD: u8 = 1;
+    const ENDED: u8 = 2;
+
+    pub(super) fn is_good(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::GOOD
+    }
+
+    pub(super) fn set(&self, good: bool) {
+        // Acquire-release only so that tests and operators who see the change also see what led to it.
+        let _ = self.0.compare_exchange(
+            if good { Self::BAD } else { Self::GOOD },
+            if good { Self::GOOD } else { Self::BAD },
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+    }
+
+    pub(super) fn end(&self) {
+        self.0.store(Self::ENDED, Ordering::Release);
+    }
+}
+
+/// What a producer refused, in total; written by it alone, read by the writer for `gap` records.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    pub(super) full: Counts,
+    pub(super) unwritable: Counts,
+}
+
+/// Totals by what the caller wanted to record.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) allows: AtomicU64,
+    pub(super) denies: AtomicU64,
+    pub(super) events: AtomicU64,
+}
+
+impl Losses {
+    fn count(&self, refused: Refused, which: fn(&Counts) -> &AtomicU64) {
+        let counter = which(match refused {
+            Refused::Full => &self.full,
+            Refused::Unwritable => &self.unwritable,
+        });
+        // One writer, so a load and a store do; a read-modify-write would lock the line.
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+    }
+}
+
+/// A producer on its way to its thread. Rings have exactly one producing thread, so this can be sent and the [`Producer`] cannot.
+#[derive(Debug)]
+pub struct Seat {
+    pub(super) tail: Tail,
+    pub(super) losses: Arc<Losses>,
+    pub(super) health: Arc<Health>,
+    /// High half of every decision id of this producer, random.
+    pub(super) prefix: u64,
+}
+
+impl Seat {
+    /// Makes the producer, on the thread that will use it.
+    pub fn take(self) -> Producer {
+        let Self { tail, losses, health, prefix } = self;
+        let inner = Inner { tail, prefix, next: 0, now: Nanos(0) };
+        Producer(Rc::new(Desk { inner: RefCell::new(inner), losses, health }))
+    }
+}
+
+/// Puts facts on record. Clones share the ring; all stay on one thread.
+#[derive(Clone, Debug)]
+pub struct Producer(Rc<Desk>);
+
+#[derive(Debug)]
+struct Desk {
+    inner: RefCell<Inner>,
+    losses: Arc<Losses>,
+    health: Arc<Health>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    tail: Tail,
+    prefix: u64,
+    /// Low half of the next decision id.
+    next: u64,
+    /// The latest time that a caller gave: that of outcomes which nobody gave a time.
+    now: Nanos,
+}
+
+impl Producer {
+    /// Records a decision that lets something pass, and holds back the room for its outcome; or does neither. When this returns `Ok`, the
+    /// record is in the ring: the caller may send the first byte upstream.
+    pub fn allow(&self, time: Nanos, facts: &DecisionFacts<'_>) -> Result<Credit, Refused> {
+        match self.0.decide(Claim::Opening, time, facts) {
+            Ok(id) => Ok(Credit { desk: Rc::clone(&self.0), id, open: true }),
+            Err(refused) => Err(self.0.refuse(refused, |counts| &counts.allows)),
+        }
+    }
+
+    /// Records a decision that ends here: a denial that was answered, a name that was not given.
+    pub fn deny(&self, time: Nanos, facts: &DecisionFacts<'_>) -> Result<DecisionId, Refused> {
+        self.0.decide(Claim::Plain, time, facts).map_err(|refused| self.0.refuse(refused, |counts| &counts.denies))
+    }
+
+    /// Records what happened to the proxy.
+    pub fn event(&self, time: Nanos, facts: &LifecycleFacts<'_>) -> Result<(), Refused> {
+        self.0.event(time, facts).map_err(|refused| self.0.refuse(refused, |counts| &counts.events))
+    }
+
+    /// Whether the log can be written now: one relaxed load. [`Producer::allow`] and [`Producer::deny`] ask by themselves.
+    pub fn is_writable(&self) -> bool {
+        self.0.health.is_good()
+    }
+}
+
+impl Desk {
+    fn decide(&self, claim: Claim, time: Nanos, facts: &DecisionFacts<'_>) -> Result<DecisionId, Refused> {
+        if !self.health.is_good() {
+            return Err(Refused::Unwritable);
+        }
+        let inner = &mut *self.inner.borrow_mut();
+        let id = DecisionId(u128::from(inner.prefix) << 64 | u128::from(inner.next));
+        let record = Decision::new(id, facts);
+        let schema = Schema::of(facts.topic).0;
+        inner.now = time;
+        match inner.tail.push(claim, record.bytes_max(), time.0, schema, |out| record.encode(out)) {
+            Ok(()) => inner.next = inner.next.wrapping_add(1),
+            Err(Full) => return Err(Refused::Full),
+        }
+        Ok(id)
+    }
+
+    fn event(&self, time: Nanos, facts: &LifecycleFacts<'_>) -> Result<(), Refused> {
+        if !self.health.is_good() {
+            return Err(Refused::Unwritable);
+        }
+        let inner = &mut *self.inner.borrow_mut();
+        inner.now = time;
+        let record = Event::new(facts);
+        inner
+            .tail
+            .push(Claim::Plain, record.bytes_max(), time.0, Schema::LIFECYCLE.0, |out| record.encode(out))
+            .map_err(|Full| Refused::Full)
+    }
+
+    /// An outcome does not ask for health: its room is its own, and it is written when the disk is back.
+    fn outcome(&self, time: Option<Nanos>, outcome: &Outcome<'_>) {
+        let inner = &mut *self.inner.borrow_mut();
+        let time = time.unwrap_or(inner.now);
+        inner.now = time;
+        let pushed =
+            inner.tail.push(Claim::Promised, outcome.bytes_max(), time.0, Schema::OUTCOME.0, |out| outcome.encode(out));
+        debug_assert_eq!(pushed, Ok(()), "the room for an outcome is held back");
+        if pushed.is_err() {
+            self.refuse(Refused::Full, |counts| &counts.events);
+        }
+    }
+
+    #[cold]
+    fn refuse(&self, refused: Refused, which: fn(&Counts) -> &AtomicU64) -> Refused {
+        self.losses.count(refused, which);
+        refused
+    }
+}
+
+/// Room for the outcome of one recorded decision. Dropped without [`Credit::outcome`], it writes the outcome `aborted`.
+#[derive(Debug)]
+#[must_use = "dropping a credit records the outcome as aborted"]
+pub struct Credit {
+    desk: Rc<Desk>,
+    id: DecisionId,
+    open: bool,
+}
+
+impl Credit {
+    /// The decision that this is the outcome of.
+    pub fn id(&self) -> DecisionId {
+        self.id
+    }
+
+    /// Records how it ended. Cannot fail: the room is held back.
+    pub fn outcome(mut self, time: Nanos, facts: &OutcomeFacts<'_>) {
+        self.open = false;
+        self.desk.outcome(Some(time), &Outcome::new(self.id, facts));
+    }
+}
+
+impl Drop for Credit {
+    fn drop(&mut self) {
+        if self.open {
+            self.desk.outcome(None, &Outcome::aborted(self.id));
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Reads segments that anyone may have written: bounded, checked, without a panic.
+//!
+//! [`Reader`] takes any source of bytes; [`segments`] and [`logs`] find files. Memory is one block, whatever the file says.
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rkyv::util::AlignedVec;
+
+use super::chain::{LINK_BYTES, Link};
+use super::segment::{self, FRAME_BYTES, Fault, Frame, HEADER_BYTES, Header};
+use crate::limits::{AUDIT_READ_BYTES, AUDIT_SEGMENT_BYTES_MAX, AUDIT_SEGMENTS_MAX};
+
+/// How much a [`Reader`] checks of each record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Lengths, checksums and sequence: finds accidents.
+    Sums,
+    /// The links too, one SHA-256 a record: finds changes.
+    Links,
+}
+
+/// Why reading stopped.
+#[derive(Debug)]
+pub enum ReadError {
+    /// The bytes at this offset of the segment are not what a writer writes.
+    Damaged {
+        /// Octets from the beginning of the file.
+        offset: u64,
+        /// What is wrong there.
+        fault: Fault,
+    },
+    /// The file could not be read.
+    Io(io::Error),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Damaged { offset, fault } => write!(f, "offset {offset}: {fault}"),
+            Self::Io(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for ReadError {}
+
+/// Reads one segment from its beginning.
+#[derive(Debug)]
+pub struct Reader<R> {
+    source: R,
+    check: Check,
+    /// Records start at multiples of 8 in the file and here, so that archives are aligned.
+    block: AlignedVec<16>,
+    start: usize,
+    end: usize,
+    /// Place in the file of `block[start]`.
+    offset: u64,
+    header: Header,
+    link: Link,
+    next: u64,
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads the header.
+    pub fn open(source: R, check: Check) -> Result<Self, ReadError> {
+        let mut block = AlignedVec::with_capacity(AUDIT_READ_BYTES);
+        block.resize(AUDIT_READ_BYTES, 0);
+        let mut reader = Self {
+            source,
+            check,
+            block,
+            start: 0,
+            end: 0,
+            offset: 0,
+            header: Header {
+                log: segment::LogId::default(),
+                segment: 0,
+                first: 0,
+                created: super::Nanos(0),
+                previous: Link::default(),
+                link: Link::default(),
+            },
+            link: Link::default(),
+            next: 0,
+        };
+        reader.fill(HEADER_BYTES)?;
+        let header = Header::decode(&reader.block[..reader.end]).map_err(|fault| reader.damaged(fault))?;
+        reader.start = HEADER_BYTES;
+        reader.offset = HEADER_BYTES as u64;
+        reader.header = header;
+        reader.link = header.link;
+        reader.next = header.first;
+        Ok(reader)
+    }
+
+    /// What the segment says about itself.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Where the next record starts in the file, which is the end of what was found in order.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// `seq` of the next record.
+    pub fn next_seq(&self) -> u64 {
+        self.next
+    }
+
+    /// Link of the last record; with [`Check::Sums`] as it was stored, with [`Check::Links`] as it must be.
+    pub fn link(&self) -> Link {
+        self.link
+    }
+
+    /// The next record; `None` at the end of the file. After an error the reader stays where it is.
+    #[allow(clippy::should_implement_trait, reason = "the record borrows the block, which Iterator cannot say")]
+    pub fn next(&mut self) -> Result<Option<Frame<'_>>, ReadError> {
+        if self.end - self.start < FRAME_BYTES {
+            self.fill(FRAME_BYTES)?;
+        }
+        if self.start == self.end {
+            return Ok(None);
+        }
+        let needed = segment::needed(&self.block[self.start..self.end]).map_err(|fault| self.damaged(fault))?;
+        if self.end - self.start < needed {
+            self.fill(needed)?;
+        }
+        let offset = self.offset;
+        let damaged = |fault| ReadError::Damaged { offset, fault };
+        let (from, to) = (self.start, self.end.min(self.start + needed));
+        let frame = segment::frame(&self.block[from..to]).map_err(damaged)?;
+        if frame.seq != self.next {
+            return Err(damaged(Fault::Sequence { expected: self.next, found: frame.seq }));
+        }
+        // The link before this record stands in the octets before it, in the block as in the file.
+        if self.check == Check::Links && Link::of(&self.block[from - LINK_BYTES..to - LINK_BYTES]) != frame.link {
+            return Err(damaged(Fault::Link));
+        }
+        self.link = frame.link;
+        self.next = frame.seq.wrapping_add(1);
+        self.start = to;
+        self.offset += needed as u64;
+        Ok(Some(frame))
+    }
+
+    fn damaged(&self, fault: Fault) -> ReadError {
+        ReadError::Damaged { offset: self.offset, fault }
+    }
+
+    /// Reads until `needed` octets from `start` on are there, or the file ends. The link before `start` stays in the block.
+    fn fill(&mut self, needed: usize) -> Result<(), ReadError> {
+        let keep = self.start.saturating_sub(LINK_BYTES);
+        if keep > 0 {
+            self.block.copy_within(keep..self.end, 0);
+            self.start -= keep;
+            self.end -= keep;
+        }
+        while self.end < (self.start + needed).min(self.block.len()) {
+            match self.source.read(&mut self.block[self.end..]) {
+                Ok(0) => break,
+                Ok(read) => self.end += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(ReadError::Io(error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One segment file of a log.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SegmentFile {
+    /// Its number, from its name.
+    pub number: u64,
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+/// The name of a segment file.
+pub fn segment_name(number: u64) -> String {
+    format!("{number:08}.seg")
+}
+
+fn segment_number(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".seg")?;
+    let number = digits.parse().ok()?;
+    (segment_name(number) == name).then_some(number)
+}
+
+/// The segments of the log in `dir`, in order; empty when it holds no log.
+pub fn segments(dir: &Path) -> io::Result<Vec<SegmentFile>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if let Some(number) = entry.file_name().to_str().and_then(segment_number) {
+            bounded(&found)?;
+            found.push(SegmentFile { number, path: entry.path() });
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The logs at `path`: itself when it holds segments, else the folders below it that do, oldest name first.
+pub fn logs(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if !segments(path)?.is_empty() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        // A folder that is not ours to read is not a log of ours either.
+        if entry.file_type()?.is_dir() && segments(&entry.path()).is_ok_and(|segments| !segments.is_empty()) {
+            bounded(&found)?;
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn bounded<T>(found: &[T]) -> io::Result<()> {
+    if found.len() < AUDIT_SEGMENTS_MAX {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::FileTooLarge, "more segments than a log may have"))
+}
+
+/// Opens a segment file: a regular file of bounded size. A pipe or device under its name is refused, not waited for.
+pub fn open(path: &Path, check: Check) -> Result<Reader<File>, ReadError> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(ReadError::Io)?;
+    let metadata = file.metadata().map_err(ReadError::Io)?;
+    if !metadata.is_file() {
+        return Err(ReadError::Io(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file")));
+    }
+    if metadata.len() > AUDIT_SEGMENT_BYTES_MAX {
+        return Err(ReadError::Io(io::Error::new(io::ErrorKind::FileTooLarge, "is larger than any segment")));
+    }
+    Reader::open(file, check)
+}

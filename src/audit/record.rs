@@ -1,0 +1,427 @@
+//! The archives: facts in, rkyv bytes out, and back with every byte checked.
+//!
+//! Each kind has a schema id, kind in the high octet and version in the low one, so that a later layout is a new id and old logs stay
+//! readable. Texts are never absent in an archive, only empty; small numbers are 0 where the fact is absent; words are the codes of
+//! [`super::facts`].
+
+use std::mem::size_of;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use rkyv::api::low;
+use rkyv::rancor::Failure;
+use rkyv::ser::allocator::SubAllocator;
+use rkyv::ser::writer::Buffer;
+use rkyv::with::AsString;
+use rkyv::{Archive, Serialize};
+
+use super::facts::{DecisionFacts, DecisionId, Inspected, LifecycleFacts, OutcomeFacts, Query, Topic, Verdict};
+use crate::limits::{
+    AUDIT_OUTCOME_TEXT_BYTES_MAX, AUDIT_TEXT_BYTES_MAX, HOST_BYTES_MAX, METHOD_BYTES_MAX, TARGET_BYTES_MAX,
+};
+
+/// Identifies the layout of a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Schema(pub u16);
+
+impl Schema {
+    /// [`Decision`] about a request or message.
+    pub const DECISION: Self = Self(0x0101);
+    /// [`Decision`] about a tunnel.
+    pub const TUNNEL: Self = Self(0x0201);
+    /// [`Decision`] about a name.
+    pub const DNS: Self = Self(0x0301);
+    /// [`Outcome`].
+    pub const OUTCOME: Self = Self(0x0401);
+    /// [`Event`].
+    pub const LIFECYCLE: Self = Self(0x0501);
+    /// [`Gap`].
+    pub const GAP: Self = Self(0x0601);
+    /// [`Seal`].
+    pub const SEAL: Self = Self(0x0701);
+
+    pub(super) const fn of(topic: Topic) -> Self {
+        match topic {
+            Topic::Decision => Self::DECISION,
+            Topic::Tunnel => Self::TUNNEL,
+            Topic::Dns => Self::DNS,
+        }
+    }
+
+    /// The `kind` that the contract prints; `unknown` for kinds of later versions.
+    pub const fn kind(self) -> &'static str {
+        match self.0 >> 8 {
+            1 => "decision",
+            2 => "tunnel",
+            3 => "dns",
+            4 => "outcome",
+            5 => "lifecycle",
+            6 => "gap",
+            7 => "seal",
+            _ => "unknown",
+        }
+    }
+}
+
+/// A socket address of fixed size: 20 octets, `family` 0 (absent), 4 or 6.
+#[derive(Archive, Serialize, Clone, Copy, Debug, Default)]
+pub struct Address {
+    ip: [u8; 16],
+    port: u16,
+    family: [u8; 2],
+}
+
+impl From<Option<SocketAddr>> for Address {
+    fn from(address: Option<SocketAddr>) -> Self {
+        let Some(address) = address else { return Self::default() };
+        let (ip, family) = match address.ip() {
+            IpAddr::V4(v4) => {
+                let mut ip = [0; 16];
+                ip[..4].copy_from_slice(&v4.octets());
+                (ip, 4)
+            }
+            IpAddr::V6(v6) => (v6.octets(), 6),
+        };
+        Self { ip, port: address.port(), family: [family, 0] }
+    }
+}
+
+impl ArchivedAddress {
+    /// The address, when there is one.
+    pub fn get(&self) -> Option<SocketAddr> {
+        let [a, b, c, d, ..] = self.ip;
+        let ip = match self.family[0] {
+            4 => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
+            6 => IpAddr::V6(Ipv6Addr::from(self.ip)),
+            _ => return None,
+        };
+        Some(SocketAddr::new(ip, self.port.to_native()))
+    }
+}
+
+/// Archive of [`DecisionFacts`].
+#[derive(Archive, Serialize, Debug)]
+#[allow(missing_docs, reason = "the fields are those of DecisionFacts")]
+pub struct Decision<'a> {
+    pub id: [u8; 16],
+    pub connection: u64,
+    pub decide_ns: u64,
+    pub policy: [u8; 32],
+    pub source: Address,
+    pub destination: Address,
+    pub upstream: Address,
+    pub port: u16,
+    pub status: u16,
+    pub mode: u8,
+    pub protocol: u8,
+    pub scheme: u8,
+    pub verdict: u8,
+    pub inspected: u8,
+    /// [`flag`]s.
+    pub flags: u8,
+    #[rkyv(with = AsString)]
+    pub agent: &'a str,
+    #[rkyv(with = AsString)]
+    pub sni: &'a str,
+    #[rkyv(with = AsString)]
+    pub host: &'a str,
+    #[rkyv(with = AsString)]
+    pub method: &'a str,
+    #[rkyv(with = AsString)]
+    pub path: &'a str,
+    #[rkyv(with = AsString)]
+    pub query: &'a str,
+    #[rkyv(with = AsString)]
+    pub rule: &'a str,
+    #[rkyv(with = AsString)]
+    pub reason: &'a str,
+    #[rkyv(with = AsString)]
+    pub code: &'a str,
+}
+
+/// Archive of [`OutcomeFacts`].
+#[derive(Archive, Serialize, Debug)]
+#[allow(missing_docs, reason = "the fields are those of OutcomeFacts")]
+pub struct Outcome<'a> {
+    pub id: [u8; 16],
+    pub bytes_up: u64,
+    pub bytes_down: u64,
+    pub upstream_ns: u64,
+    pub total_ns: u64,
+    pub upstream: Address,
+    pub status: u16,
+    /// [`flag`]s.
+    pub flags: u8,
+    #[rkyv(with = AsString)]
+    pub code: &'a str,
+    #[rkyv(with = AsString)]
+    pub error: &'a str,
+}
+
+/// Archive of [`LifecycleFacts`].
+#[derive(Archive, Serialize, Debug)]
+#[allow(missing_docs, reason = "the fields are those of LifecycleFacts")]
+pub struct Event<'a> {
+    pub policy: [u8; 32],
+    pub process: u32,
+    pub event: u8,
+    pub mode: u8,
+    /// [`flag`]s.
+    pub flags: u8,
+    #[rkyv(with = AsString)]
+    pub version: &'a str,
+    #[rkyv(with = AsString)]
+    pub agent: &'a str,
+    #[rkyv(with = AsString)]
+    pub detail: &'a str,
+}
+
+/// What one ring refused since the last gap record of that ring; exact.
+#[derive(Archive, Serialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gap {
+    /// The ring.
+    pub ring: u32,
+    /// 1: the ring was full; 2: the log could not be written.
+    pub cause: u32,
+    /// Allows that became refusals.
+    pub allows: u64,
+    /// Refusals without a record of their own.
+    pub denies: u64,
+    /// Other records that were not taken.
+    pub events: u64,
+}
+
+/// The signed end of a segment: the last record of each that was closed in good order.
+#[derive(Archive, Serialize, Clone, Copy, Debug)]
+pub struct Seal {
+    /// The segment.
+    pub segment: u64,
+    /// Records of the log before this one, which is this one's `seq`.
+    pub records: u64,
+    /// Link of the record before this one.
+    pub link: [u8; 32],
+    /// Ed25519 public key.
+    pub key: [u8; 32],
+    /// Ed25519 signature over [`super::head::seal_text`].
+    pub signature: [u8; 64],
+}
+
+/// Bits of the `flags` octets.
+pub mod flag {
+    /// A deny that was only watched.
+    pub const WATCHED: u8 = 1;
+    /// A text was longer than the record takes and was cut.
+    pub const CUT: u8 = 2;
+    /// There was a query, whose text is not kept.
+    pub const QUERY_REDACTED: u8 = 4;
+    /// There was a query, and `query` is its text.
+    pub const QUERY_KEPT: u8 = 8;
+    /// `policy` is set.
+    pub const POLICY: u8 = 16;
+    /// The exchange was dropped before anyone could say how it ended; numbers are not known.
+    pub const ABORTED: u8 = 32;
+}
+
+/// Cuts `text` to at most `max` octets, at a character, and notes it.
+fn cut<'a>(text: &'a str, max: usize, flags: &mut u8) -> &'a str {
+    if text.len() <= max {
+        return text;
+    }
+    *flags |= flag::CUT;
+    &text[..text.floor_char_boundary(max)]
+}
+
+impl<'a> Decision<'a> {
+    pub(super) fn new(id: DecisionId, facts: &DecisionFacts<'a>) -> Self {
+        let mut flags = 0;
+        let query = match facts.query {
+            None => "",
+            Some(Query::Redacted) => {
+                flags |= flag::QUERY_REDACTED;
+                ""
+            }
+            Some(Query::Kept(text)) => {
+                flags |= flag::QUERY_KEPT;
+                cut(text, TARGET_BYTES_MAX, &mut flags)
+            }
+        };
+        if facts.verdict == Verdict::Deny && !facts.enforced {
+            flags |= flag::WATCHED;
+        }
+        if facts.policy.is_some() {
+            flags |= flag::POLICY;
+        }
+        let mut text = |text: Option<&'a str>, max| cut(text.unwrap_or(""), max, &mut flags);
+        Self {
+            agent: text(Some(facts.agent), AUDIT_TEXT_BYTES_MAX),
+            sni: text(facts.sni, HOST_BYTES_MAX),
+            host: text(facts.host, HOST_BYTES_MAX),
+            method: text(facts.method, METHOD_BYTES_MAX),
+            path: text(facts.path, TARGET_BYTES_MAX),
+            rule: text(facts.rule, AUDIT_TEXT_BYTES_MAX),
+            reason: text(facts.reason, AUDIT_TEXT_BYTES_MAX),
+            code: text(facts.code, AUDIT_TEXT_BYTES_MAX),
+            query,
+            flags,
+            id: id.0.to_be_bytes(),
+            connection: facts.connection,
+            decide_ns: facts.decide_ns,
+            policy: facts.policy.unwrap_or([0; 32]),
+            source: facts.source.into(),
+            destination: facts.destination.into(),
+            upstream: facts.upstream.into(),
+            port: facts.port.unwrap_or(0),
+            status: facts.status.unwrap_or(0),
+            mode: facts.mode.code(),
+            protocol: facts.protocol.code(),
+            scheme: facts.scheme.map_or(0, super::Scheme::code),
+            verdict: facts.verdict.code(),
+            inspected: facts.inspected.0,
+        }
+    }
+
+    /// Octets that the archive takes at most: the texts, padding before the fixed part, the fixed part.
+    pub(super) fn bytes_max(&self) -> usize {
+        let texts = [self.agent, self.sni, self.host, self.method, self.path];
+        let more = [self.query, self.rule, self.reason, self.code];
+        let texts: usize = texts.iter().chain(&more).map(|text| text.len()).sum();
+        texts + 8 + size_of::<ArchivedDecision<'_>>()
+    }
+}
+
+impl<'a> Outcome<'a> {
+    pub(super) fn new(id: DecisionId, facts: &OutcomeFacts<'a>) -> Self {
+        let mut flags = 0;
+        let code = cut(facts.code.unwrap_or(""), AUDIT_OUTCOME_TEXT_BYTES_MAX, &mut flags);
+        let error = cut(facts.error.unwrap_or(""), AUDIT_OUTCOME_TEXT_BYTES_MAX, &mut flags);
+        Self {
+            id: id.0.to_be_bytes(),
+            bytes_up: facts.bytes_up,
+            bytes_down: facts.bytes_down,
+            upstream_ns: facts.upstream_ns,
+            total_ns: facts.total_ns,
+            upstream: facts.upstream.into(),
+            status: facts.status.unwrap_or(0),
+            flags,
+            code,
+            error,
+        }
+    }
+
+    pub(super) fn aborted(id: DecisionId) -> Self {
+        let facts = OutcomeFacts { code: Some("aborted"), ..OutcomeFacts::default() };
+        let outcome = Self::new(id, &facts);
+        Self { flags: outcome.flags | flag::ABORTED, ..outcome }
+    }
+
+    pub(super) fn bytes_max(&self) -> usize {
+        self.code.len() + self.error.len() + 8 + size_of::<ArchivedOutcome<'_>>()
+    }
+}
+
+// The longest outcome fits the room that is held back for it.
+const _: () = assert!(
+    super::ring::HEADER + 2 * AUDIT_OUTCOME_TEXT_BYTES_MAX + 8 + size_of::<ArchivedOutcome<'_>>() + super::ring::HEADER
+        <= crate::limits::AUDIT_CREDIT_BYTES
+);
+
+impl<'a> Event<'a> {
+    pub(super) fn new(facts: &LifecycleFacts<'a>) -> Self {
+        let mut flags = if facts.policy.is_some() { flag::POLICY } else { 0 };
+        let agent = cut(facts.agent, AUDIT_TEXT_BYTES_MAX, &mut flags);
+        let detail = cut(facts.detail, AUDIT_TEXT_BYTES_MAX, &mut flags);
+        Self {
+            policy: facts.policy.unwrap_or([0; 32]),
+            process: std::process::id(),
+            event: facts.event.code(),
+            mode: facts.mode.map_or(0, super::Mode::code),
+            flags,
+            version: env!("CARGO_PKG_VERSION"),
+            agent,
+            detail,
+        }
+    }
+
+    pub(super) fn bytes_max(&self) -> usize {
+        self.version.len() + self.agent.len() + self.detail.len() + 8 + size_of::<ArchivedEvent<'_>>()
+    }
+}
+
+/// Writes the archive of a record into `out`, whose start is aligned to 8. `None` when it does not fit. Allocates nothing.
+macro_rules! encode {
+    ($record:expr, $out:expr) => {
+        low::to_bytes_in_with_alloc::<_, _, Failure>($record, Buffer::from(&mut *$out), SubAllocator::new(&mut []))
+            .ok()
+            .map(|written| written.len())
+    };
+}
+
+impl Decision<'_> {
+    pub(super) fn encode(&self, out: &mut [u8]) -> Option<usize> {
+        encode!(self, out)
+    }
+}
+
+impl Outcome<'_> {
+    pub(super) fn encode(&self, out: &mut [u8]) -> Option<usize> {
+        encode!(self, out)
+    }
+}
+
+impl Event<'_> {
+    pub(super) fn encode(&self, out: &mut [u8]) -> Option<usize> {
+        encode!(self, out)
+    }
+}
+
+impl Gap {
+    pub(super) fn encode(&self, out: &mut [u8]) -> Option<usize> {
+        encode!(self, out)
+    }
+}
+
+impl Seal {
+    pub(super) fn encode(&self, out: &mut [u8]) -> Option<usize> {
+        encode!(self, out)
+    }
+}
+
+/// A payload that was checked, borrowed from its bytes.
+#[derive(Clone, Copy)]
+#[allow(missing_docs, reason = "one variant a kind")]
+pub enum Body<'a> {
+    Decision(&'a ArchivedDecision<'a>),
+    Tunnel(&'a ArchivedDecision<'a>),
+    Dns(&'a ArchivedDecision<'a>),
+    Outcome(&'a ArchivedOutcome<'a>),
+    Lifecycle(&'a ArchivedEvent<'a>),
+    Gap(&'a ArchivedGap),
+    Seal(&'a ArchivedSeal),
+    /// A kind or version that this reader does not know: in order as far as the chain goes.
+    Unknown,
+}
+
+/// The payload is no archive of the schema it claims to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotThatArchive;
+
+/// Checks the payload of a record against its schema. `payload` starts at an address that is a multiple of 8.
+pub fn body(schema: Schema, payload: &[u8]) -> Result<Body<'_>, NotThatArchive> {
+    let wrong = |_: Failure| NotThatArchive;
+    Ok(match schema {
+        Schema::DECISION => Body::Decision(low::access(payload).map_err(wrong)?),
+        Schema::TUNNEL => Body::Tunnel(low::access(payload).map_err(wrong)?),
+        Schema::DNS => Body::Dns(low::access(payload).map_err(wrong)?),
+        Schema::OUTCOME => Body::Outcome(low::access(payload).map_err(wrong)?),
+        Schema::LIFECYCLE => Body::Lifecycle(low::access(payload).map_err(wrong)?),
+        Schema::GAP => Body::Gap(low::access(payload).map_err(wrong)?),
+        Schema::SEAL => Body::Seal(low::access(payload).map_err(wrong)?),
+        _ => Body::Unknown,
+    })
+}
+
+impl ArchivedDecision<'_> {
+    /// The set of what was looked at.
+    pub fn looked_at(&self) -> Inspected {
+        Inspected(self.inspected)
+    }
+}

@@ -1,0 +1,1 @@
+//! Is this log what was written?

@@ -1,0 +1,251 @@
+//! The writer's thread: a loop of turns, and what it does when the disk refuses.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::super::facts::{Lifecycle, LifecycleFacts, Nanos};
+use super::super::producer::{Counts, Health, Losses};
+use super::super::record::{Event, Gap, Schema};
+use super::super::ring::Head;
+use super::log::Log;
+use super::{Control, Summary, Trouble, WriteError, WriterOptions, now};
+use crate::limits::{
+    AUDIT_DRAIN_BYTES, AUDIT_FINISH_WAIT, AUDIT_POLL_MAX, AUDIT_POLL_MIN, AUDIT_RETRY_WAIT, AUDIT_SYNC_BYTES,
+};
+
+/// One ring and what of its losses is on record.
+#[derive(Debug)]
+pub(super) struct Lane {
+    head: Head,
+    losses: Arc<Losses>,
+    told: [[u64; 3]; 2],
+}
+
+impl Lane {
+    pub(super) fn new(head: Head, losses: Arc<Losses>) -> Self {
+        Self { head, losses, told: [[0; 3]; 2] }
+    }
+
+    /// What was refused since the last call, by cause.
+    fn losses(&mut self, ring: u32) -> [Option<Gap>; 2] {
+        let read = |counts: &Counts| {
+            [&counts.allows, &counts.denies, &counts.events].map(|counter| counter.load(Ordering::Acquire))
+        };
+        let totals = [read(&self.losses.full), read(&self.losses.unwritable)];
+        let mut gaps = [None; 2];
+        for (at, cause) in [(0, 1), (1, 2)] {
+            let [allows, denies, events] =
+                [0, 1, 2].map(|which: usize| totals[at][which].wrapping_sub(self.told[at][which]));
+            if totals[at] != self.told[at] {
+                gaps[at] = Some(Gap { ring, cause, allows, denies, events });
+            }
+        }
+        self.told = totals;
+        gaps
+    }
+}
+
+/// The thread's state.
+#[derive(Debug)]
+pub(super) struct Drain {
+    log: Log,
+    lanes: Vec<Lane>,
+    health: Arc<Health>,
+    control: Arc<Control>,
+    options: WriterOptions,
+    /// The lane whose turn is first, so that a busy one starves no other.
+    first: usize,
+    synced: Instant,
+    signed: Instant,
+    /// When the disk refuses: the next attempt, and what it said last.
+    refused: Option<(Instant, Trouble)>,
+}
+
+/// Tells the producers that nobody drains any more, however the thread ends.
+struct End(Arc<Health>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl Drain {
+    #[allow(clippy::disallowed_methods, reason = "the writer has timers of its own")]
+    pub(super) fn new(
+        log: Log,
+        lanes: Vec<Lane>,
+        health: Arc<Health>,
+        control: Arc<Control>,
+        options: WriterOptions,
+    ) -> Self {
+        let start = Instant::now();
+        Self { log, lanes, health, control, options, first: 0, synced: start, signed: start, refused: None }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "the writer has timers of its own")]
+    pub(super) fn run(mut self) -> Result<Summary, WriteError> {
+        let end = End(Arc::clone(&self.health));
+        let mut pause = AUDIT_POLL_MIN;
+        let mut deadline = None;
+        loop {
+            let turn = Instant::now();
+            let moved = self.turn(turn);
+            if self.control.stop.load(Ordering::Acquire) {
+                let deadline = *deadline.get_or_insert(turn + AUDIT_FINISH_WAIT);
+                if self.is_drained() || turn >= deadline {
+                    // From here on producers that still live are refused, so the last turn below finds all they have committed.
+                    drop(end);
+                    return self.close(deadline);
+                }
+            }
+            pause = match moved {
+                0 => (pause * 2).min(AUDIT_POLL_MAX),
+                _ => AUDIT_POLL_MIN,
+            };
+            if moved < AUDIT_DRAIN_BYTES {
+                std::thread::park_timeout(pause);
+            }
+        }
+    }
+
+    /// One turn; returns the bytes that became free in the rings.
+    fn turn(&mut self, turn: Instant) -> usize {
+        if let Some((again, _)) = self.refused
+            && turn < again
+        {
+            return 0;
+        }
+        match self.work(turn) {
+            Ok(moved) => {
+                self.recover();
+                moved
+            }
+            Err(trouble) => {
+                self.refuse(turn, trouble);
+                0
+            }
+        }
+    }
+
+    fn work(&mut self, turn: Instant) -> Result<usize, Trouble> {
+        if self.log.is_sealed() {
+            self.log.rotate(now())?;
+        }
+        if self.refused.is_some() {
+            // Whatever failed, the batch has it: nothing new before that is on disk and vouched for.
+            self.log.vouch(now(), false)?;
+        }
+        let moved = self.drain();
+        self.log.flush()?;
+        let since = turn.saturating_duration_since(self.synced);
+        if self.log.unsynced() > 0 && (since >= self.options.sync_wait || self.log.unsynced() >= AUDIT_SYNC_BYTES) {
+            self.log.sync()?;
+            self.synced = turn;
+        }
+        if self.log.segment_bytes() >= self.options.segment_bytes {
+            self.log.rotate(now())?;
+            self.signed = turn;
+        }
+        if self.log.is_ahead_of_head() && turn.saturating_duration_since(self.signed) >= self.options.head_wait {
+            self.log.vouch(now(), false)?;
+            self.signed = turn;
+        }
+        Ok(moved)
+    }
+
+    /// Takes what the rings hold, as far as the batch may grow.
+    fn drain(&mut self) -> usize {
+        let mut moved = 0;
+        let lanes = self.lanes.len();
+        for turn in 0..lanes {
+            if self.log.unsynced() >= AUDIT_SYNC_BYTES {
+                break;
+            }
+            let index = (self.first + turn) % lanes;
+            let Some(lane) = self.lanes.get_mut(index) else { break };
+            moved += lane.head.drain(AUDIT_DRAIN_BYTES, |record| {
+                self.log.append(Nanos(record.time), Schema(record.schema), record.payload);
+            });
+            for gap in lane.losses(u32::try_from(index).unwrap_or(u32::MAX)).into_iter().flatten() {
+                self.log.append_gap(now(), &gap);
+            }
+        }
+        self.first = (self.first + 1) % lanes;
+        moved
+    }
+
+    #[cold]
+    fn refuse(&mut self, turn: Instant, trouble: Trouble) {
+        self.health.set(false);
+        if self.refused.is_none() {
+            tracing::error!(%trouble, "audit log not writable: traffic is refused until it is");
+        }
+        self.control.say(Some(trouble.to_string()));
+        self.refused = Some((turn + AUDIT_RETRY_WAIT, trouble));
+    }
+
+    fn recover(&mut self) {
+        if let Some((_, trouble)) = self.refused.take() {
+            self.event(Lifecycle::Resumed, &trouble.to_string());
+            self.control.say(None);
+            self.health.set(true);
+            tracing::info!("audit log writable again");
+        }
+    }
+
+    pub(super) fn event(&mut self, event: Lifecycle, detail: &str) {
+        lifecycle(&mut self.log, &self.options, event, detail);
+    }
+
+    /// Whether every producer is gone and everything it left is taken.
+    fn is_drained(&self) -> bool {
+        // In this order: what a producer committed before it was gone is seen after.
+        self.refused.is_none() && self.lanes.iter().all(|lane| lane.head.is_closed() && lane.head.is_empty())
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "the writer has timers of its own")]
+    fn close(mut self, deadline: Instant) -> Result<Summary, WriteError> {
+        let abandoned = self.lanes.iter().filter(|lane| !lane.head.is_closed()).count();
+        let mut stopped = false;
+        loop {
+            let trouble = match self.end(&mut stopped) {
+                Ok(records) => return Ok(Summary { log: self.log.id(), records, abandoned }),
+                Err(trouble) => trouble,
+            };
+            if Instant::now() + AUDIT_RETRY_WAIT >= deadline {
+                tracing::error!(%trouble, "the audit log could not be closed");
+                return Err(WriteError::Io(trouble));
+            }
+            std::thread::park_timeout(AUDIT_RETRY_WAIT.min(Duration::from_millis(50)));
+        }
+    }
+
+    fn end(&mut self, stopped: &mut bool) -> Result<u64, Trouble> {
+        while !*stopped {
+            if self.log.is_sealed() {
+                self.log.rotate(now())?;
+            }
+            // With an empty batch, a drain that moves nothing has found nothing.
+            self.log.sync()?;
+            if self.drain() == 0 {
+                self.event(Lifecycle::Stop, "");
+                *stopped = true;
+            }
+        }
+        self.log.seal(now())?;
+        self.log.vouch(now(), true)?;
+        Ok(self.log.records())
+    }
+}
+
+/// Appends a record about the writer itself.
+pub(super) fn lifecycle(log: &mut Log, options: &WriterOptions, event: Lifecycle, detail: &str) {
+    let facts = LifecycleFacts { event, agent: &options.agent, mode: options.mode, policy: options.policy, detail };
+    let record = Event::new(&facts);
+    let mut payload = vec![0; record.bytes_max()];
+    if let Some(length) = record.encode(&mut payload) {
+        log.append(now(), Schema::LIFECYCLE, &payload[..length]);
+    }
+}

@@ -1,0 +1,250 @@
+//! The end of a log on disk: appends, syncs, seals, begins the next segment, signs.
+//!
+//! Invariant: `batch` holds every byte that the disk has not confirmed, so after any failure the same bytes are written again to the same
+//! place. That matters most after a failed sync: the kernel may have dropped the pages and call the next sync a success.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::super::chain::{LINK_BYTES, Link};
+use super::super::facts::Nanos;
+use super::super::head::{Key, SignedHead, seal_text};
+use super::super::read::segment_name;
+use super::super::record::{Gap, Schema, Seal};
+use super::super::segment::{self, HEADER_BYTES, Header, LogId};
+use super::{Trouble, trouble};
+
+/// Where a log goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Position {
+    pub(super) id: LogId,
+    /// The last segment there is; 0 when there is none.
+    pub(super) segment: u64,
+    /// `seq` of the next record.
+    pub(super) seq: u64,
+    /// Link of the last record.
+    pub(super) link: Link,
+}
+
+/// Folders and key, as [`super::open`] found or made them.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) dir: PathBuf,
+    pub(super) folder: File,
+    pub(super) heads: PathBuf,
+    pub(super) key: Key,
+    /// Held as long as the log is.
+    pub(super) _lock: File,
+}
+
+/// A log that is being written.
+#[derive(Debug)]
+pub(super) struct Log {
+    place: Place,
+    position: Position,
+    file: File,
+    path: PathBuf,
+    /// Octets of the file that the disk has confirmed.
+    durable: u64,
+    /// The link before `durable`, then everything after.
+    batch: Vec<u8>,
+    /// Octets of the batch, after its first link, that the kernel has.
+    written: usize,
+    /// The file's name may not be on disk yet.
+    unnamed: bool,
+    /// The segment's last record is its seal: the next thing is the next segment.
+    sealed: bool,
+    /// What the last head says: records, closed.
+    vouched: (u64, bool),
+}
+
+impl Log {
+    /// Begins the next segment after `position`. The head says `open` before the first byte is written, so that what a crash leaves
+    /// behind can never follow a `closed` one.
+    pub(super) fn begin(place: Place, position: Position, time: Nanos) -> Result<Self, Trouble> {
+        sign(&place, &position, time, false)?;
+        let (file, path) = create(&place, position.segment + 1)?;
+        let vouched = (position.seq, false);
+        let mut log = Self {
+            place,
+            position,
+            file,
+            path,
+            durable: 0,
+            batch: Vec::new(),
+            written: 0,
+            unnamed: true,
+            sealed: false,
+            vouched,
+        };
+        log.head_segment(time);
+        Ok(log)
+    }
+
+    pub(super) fn id(&self) -> LogId {
+        self.position.id
+    }
+
+    /// `seq` of the next record.
+    pub(super) fn records(&self) -> u64 {
+        self.position.seq
+    }
+
+    /// Octets that the disk has not confirmed.
+    pub(super) fn unsynced(&self) -> usize {
+        self.batch.len() - LINK_BYTES
+    }
+
+    /// Octets of the segment so far.
+    pub(super) fn segment_bytes(&self) -> u64 {
+        self.durable + self.unsynced() as u64
+    }
+
+    /// Whether the seal is written, so that nothing may be appended before [`Log::rotate`] has succeeded.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
+    /// Whether the last head says less than there is.
+    pub(super) fn is_ahead_of_head(&self) -> bool {
+        self.vouched.0 != self.position.seq
+    }
+
+    pub(super) fn append(&mut self, time: Nanos, schema: Schema, payload: &[u8]) {
+        self.position.link = segment::append(&mut self.batch, self.position.seq, time, schema, payload);
+        self.position.seq += 1;
+    }
+
+    pub(super) fn append_gap(&mut self, time: Nanos, gap: &Gap) {
+        let mut payload = [0; 64];
+        if let Some(length) = gap.encode(&mut payload) {
+            self.append(time, Schema::GAP, &payload[..length]);
+        }
+    }
+
+    /// Hands what is new to the kernel: from here on it survives the process.
+    pub(super) fn flush(&mut self) -> Result<(), Trouble> {
+        let new = &self.batch[LINK_BYTES + self.written..];
+        if new.is_empty() {
+            return Ok(());
+        }
+        self.file.write_all_at(new, self.durable + self.written as u64).map_err(trouble("write to", &self.path))?;
+        self.written = self.batch.len() - LINK_BYTES;
+        Ok(())
+    }
+
+    /// Hands everything to the disk: from here on it survives the machine.
+    pub(super) fn sync(&mut self) -> Result<(), Trouble> {
+        self.flush()?;
+        if self.written > 0 {
+            if let Err(error) = self.file.sync_data() {
+                // What the kernel had may be gone: write it all again.
+                self.written = 0;
+                return Err(trouble("sync", &self.path)(error));
+            }
+            self.durable += self.written as u64;
+            self.written = 0;
+            self.batch.clear();
+            self.batch.extend_from_slice(&self.position.link.0);
+        }
+        if self.unnamed {
+            self.place.folder.sync_all().map_err(trouble("sync", &self.place.dir))?;
+            self.unnamed = false;
+        }
+        Ok(())
+    }
+
+    /// Syncs, then signs a head over what is there.
+    pub(super) fn vouch(&mut self, time: Nanos, closed: bool) -> Result<(), Trouble> {
+        self.sync()?;
+        if self.vouched != (self.position.seq, closed) {
+            sign(&self.place, &self.position, time, closed)?;
+            self.vouched = (self.position.seq, closed);
+        }
+        Ok(())
+    }
+
+    /// Writes the segment's seal, once.
+    pub(super) fn seal(&mut self, time: Nanos) -> Result<(), Trouble> {
+        if self.sealed {
+            return Ok(());
+        }
+        // Everything before the seal is on disk before it is, so a seal that can be read stands for bytes that can.
+        self.sync()?;
+        let Position { id, segment, seq, link } = self.position;
+        let signature = self.place.key.sign(seal_text(id, segment, seq, link).as_bytes());
+        let seal = Seal { segment, records: seq, link: link.0, key: self.place.key.public().0, signature };
+        let mut payload = [0; 256];
+        if let Some(length) = seal.encode(&mut payload) {
+            self.append(time, Schema::SEAL, &payload[..length]);
+        }
+        self.sealed = true;
+        Ok(())
+    }
+
+    /// Seals, syncs, signs, and begins the next segment. After an error: call again.
+    pub(super) fn rotate(&mut self, time: Nanos) -> Result<(), Trouble> {
+        self.seal(time)?;
+        self.vouch(time, false)?;
+        let (file, path) = create(&self.place, self.position.segment + 1)?;
+        (self.file, self.path) = (file, path);
+        self.durable = 0;
+        self.unnamed = true;
+        self.sealed = false;
+        self.head_segment(time);
+        Ok(())
+    }
+
+    /// Makes the header of the segment after the present one the first thing of the batch.
+    fn head_segment(&mut self, time: Nanos) {
+        self.position.segment += 1;
+        let Position { id, segment, seq, link } = self.position;
+        let header = Header { log: id, segment, first: seq, created: time, previous: link, link };
+        let (bytes, link) = header.encode();
+        self.position.link = link;
+        self.written = 0;
+        self.batch.clear();
+        self.batch.extend_from_slice(&[0; LINK_BYTES]);
+        self.batch.extend_from_slice(&bytes);
+        debug_assert_eq!(self.batch.len(), LINK_BYTES + HEADER_BYTES);
+    }
+}
+
+/// A new segment file. Its number is always new, so an existing one is somebody else's.
+fn create(place: &Place, number: u64) -> Result<(File, PathBuf), Trouble> {
+    let path = place.dir.join(segment_name(number));
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(trouble("create", &path))?;
+    Ok((file, path))
+}
+
+fn sign(place: &Place, position: &Position, time: Nanos, closed: bool) -> Result<(), Trouble> {
+    let head = SignedHead {
+        log: position.id,
+        closed,
+        segment: position.segment,
+        records: position.seq,
+        link: position.link,
+        time,
+        key: place.key.public(),
+    };
+    let path = place.heads.join(position.id.to_string());
+    replace(&path, head.sign(&place.key).as_bytes()).map_err(trouble("replace", &path))
+}
+
+/// Replaces a small file as a whole: a reader, or a machine after a power cut, sees the old one or the new one.
+pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    file.write_all(content)?;
+    file.sync_data()?;
+    std::fs::rename(&beside, path)?;
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}

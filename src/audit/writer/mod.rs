@@ -1,0 +1,274 @@
+//! One thread that drains every ring into one log.
+//!
+//! It polls: a producer never wakes it, so a record costs no system call on the worker's side. Each turn takes what the rings hold, links
+//! it, and hands it to the kernel; a sync follows after [`WriterOptions::sync_wait`] or enough bytes, a signed head after
+//! [`WriterOptions::head_wait`]. When the disk refuses, producers are told within one turn, nothing more is drained (the outcomes of what
+//! is under way have their room in the rings), and every attempt starts again from what the disk has confirmed.
+//!
+//! Files: [`open`] takes over a folder, [`log`] appends to it, [`drain`] is the thread.
+
+mod drain;
+mod log;
+mod open;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::rand;
+
+use super::facts::{Mode, Nanos};
+use super::producer::{Health, Losses, Seat};
+use super::ring;
+use super::segment::LogId;
+use crate::limits;
+
+/// What a writer is started with.
+#[derive(Clone, Debug)]
+pub struct WriterOptions {
+    /// The log's folder; made when missing, continued when it holds a log.
+    pub dir: PathBuf,
+    /// Where the key and the signed heads live. Not within `dir`.
+    pub state: PathBuf,
+    /// One ring for each thread that records.
+    pub rings: usize,
+    /// Octets of each ring, rounded up to a power of two within the limits.
+    pub ring_bytes: usize,
+    /// Size at which a segment is sealed.
+    pub segment_bytes: u64,
+    /// Group commit by time.
+    pub sync_wait: Duration,
+    /// Signed heads by time.
+    pub head_wait: Duration,
+    /// The agent that the `start` and `stop` records name; may be empty.
+    pub agent: String,
+    /// The mode that they name.
+    pub mode: Option<Mode>,
+    /// The policy that they name.
+    pub policy: Option<[u8; 32]>,
+}
+
+impl WriterOptions {
+    /// Everything else from [`crate::limits`].
+    pub fn new(dir: impl Into<PathBuf>, state: impl Into<PathBuf>, rings: usize) -> Self {
+        Self {
+            dir: dir.into(),
+            state: state.into(),
+            rings,
+            ring_bytes: limits::AUDIT_RING_BYTES,
+            segment_bytes: limits::AUDIT_SEGMENT_BYTES,
+            sync_wait: limits::AUDIT_SYNC_WAIT,
+            head_wait: limits::AUDIT_HEAD_WAIT,
+            agent: String::new(),
+            mode: None,
+            policy: None,
+        }
+    }
+}
+
+/// An operation on a file that failed.
+#[derive(Debug)]
+pub struct Trouble {
+    /// What was tried, as a verb.
+    pub doing: &'static str,
+    /// On what.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {} {}: {}", self.doing, self.path.display(), self.source)
+    }
+}
+
+fn trouble(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Trouble {
+    move |source| Trouble { doing, path: path.to_owned(), source }
+}
+
+/// Why a log cannot be written to from the start. Nothing may be forwarded then.
+#[derive(Debug)]
+pub enum StartError {
+    /// Another process writes to this folder.
+    Held {
+        /// The folder.
+        dir: PathBuf,
+        /// How the holder describes itself.
+        holder: String,
+    },
+    /// The folder holds a log that is not as its last writer left it.
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The signing key cannot be used.
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why not, and what mends it.
+        why: &'static str,
+    },
+    /// More rings than a writer drains, or none.
+    Rings(usize),
+    /// A file operation failed.
+    Io(Trouble),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held { dir, holder } => write!(f, "the audit log in {} is being written by {holder}", dir.display()),
+            Self::Damaged { path, what } => write!(
+                f,
+                "{}: {what}; see `ringfence audit verify`, and move the log away to begin a new one",
+                path.display()
+            ),
+            Self::Key { path, why } => write!(f, "{}: {why}", path.display()),
+            Self::Rings(rings) => write!(f, "{rings} audit rings; 1 to {} are possible", limits::AUDIT_RINGS_MAX),
+            Self::Io(trouble) => trouble.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<Trouble> for StartError {
+    fn from(trouble: Trouble) -> Self {
+        Self::Io(trouble)
+    }
+}
+
+/// Why a log could not be closed in good order.
+#[derive(Debug)]
+pub enum WriteError {
+    /// The disk refused until the wait was over.
+    Io(Trouble),
+    /// The writer's thread ended in a panic, which is a bug.
+    Panicked,
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(trouble) => trouble.fmt(f),
+            Self::Panicked => f.write_str("the audit writer panicked"),
+        }
+    }
+}
+
+impl std::error::Error for WriteError {}
+
+/// What a writer has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The log.
+    pub log: LogId,
+    /// Records of the whole log, earlier writers' included.
+    pub records: u64,
+    /// Producers that still lived at the end, so that records of theirs may have been refused.
+    pub abandoned: usize,
+}
+
+/// What the thread and its owner share.
+#[derive(Debug, Default)]
+struct Control {
+    stop: AtomicBool,
+    failure: Mutex<Option<String>>,
+}
+
+impl Control {
+    fn say(&self, failure: Option<String>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+}
+
+/// A running writer. Dropping it finishes the log too, without a word about how that went.
+#[derive(Debug)]
+pub struct Writer {
+    control: Arc<Control>,
+    thread: Option<JoinHandle<Result<Summary, WriteError>>>,
+    log: LogId,
+}
+
+impl Writer {
+    /// Takes over the folder, puts `start` on record and on disk, and starts the thread. One seat for each ring.
+    pub fn start(options: WriterOptions) -> Result<(Self, Vec<Seat>), StartError> {
+        if options.rings == 0 || options.rings > limits::AUDIT_RINGS_MAX {
+            return Err(StartError::Rings(options.rings));
+        }
+        let health = Arc::new(Health::default());
+        let (mut seats, mut lanes) = (Vec::new(), Vec::new());
+        for _ in 0..options.rings {
+            let (tail, head) = ring::ring(options.ring_bytes);
+            let losses = Arc::new(Losses::default());
+            lanes.push(drain::Lane::new(head, Arc::clone(&losses)));
+            seats.push(Seat { tail, losses, health: Arc::clone(&health), prefix: random()? });
+        }
+        let log = open::open(&options)?;
+        let id = log.id();
+        let control = Arc::new(Control::default());
+        let drain = drain::Drain::new(log, lanes, health, Arc::clone(&control), options.clone());
+        let thread = std::thread::Builder::new()
+            .name("ringfence-audit".to_owned())
+            .spawn(move || drain.run())
+            .map_err(trouble("start a thread for", &options.dir))?;
+        Ok((Self { control, thread: Some(thread), log: id }, seats))
+    }
+
+    /// The log's id, which names its signed head.
+    pub fn log(&self) -> LogId {
+        self.log
+    }
+
+    /// Why the log cannot be written at the moment, if so.
+    pub fn failure(&self) -> Option<String> {
+        self.control.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Drains the rings, puts `stop` on record, seals, syncs and signs. Call it when the producers' threads have ended: it waits for
+    /// producers that still live, but not for long.
+    pub fn finish(mut self) -> Result<Summary, WriteError> {
+        self.join().unwrap_or(Err(WriteError::Panicked))
+    }
+
+    fn join(&mut self) -> Option<Result<Summary, WriteError>> {
+        let thread = self.thread.take()?;
+        self.control.stop.store(true, Ordering::Release);
+        thread.thread().unpark();
+        thread.join().ok()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _ = self.join();
+    }
+}
+
+/// 64 bits that nobody can guess.
+fn random() -> Result<u64, StartError> {
+    let mut bytes = [0; 8];
+    rand::fill(&mut bytes).map_err(|_| no_random())?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+fn no_random() -> StartError {
+    StartError::Io(trouble("read", Path::new("the system's random source"))(io::ErrorKind::Other.into()))
+}
+
+/// The wall clock. The writer is the one place of this floor that has it, for records of its own.
+#[allow(clippy::disallowed_methods, reason = "see above")]
+fn now() -> Nanos {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,274 @@
+//! Takes over a log's folder: lock, key, what the last writer left.
+//!
+//! A log goes on where its chain ends. What a crash may leave (bytes after the last whole record, beyond the signed head) is moved to a
+//! file of its own and put on record; everything else that is not in order refuses the start, because writing after it would bury it.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::super::chain::Link;
+use super::super::facts::Lifecycle;
+use super::super::head::{Key, SignedHead};
+use super::super::read::{self, Check, ReadError, SegmentFile};
+use super::super::segment::{Fault, HEADER_BYTES, LogId};
+use super::log::{Log, Place, Position, replace};
+use super::{StartError, Trouble, WriterOptions, drain, now, random, trouble};
+use crate::limits::AUDIT_HEAD_FILE_BYTES_MAX;
+
+/// Under the state folder: the private key, PKCS#8 DER, 0600.
+pub(in super::super) const KEY_FILE: &str = "audit-key.pk8";
+/// Under the state folder: its public half, 64 hexadecimal digits.
+pub(in super::super) const PUBLIC_KEY_FILE: &str = "audit-key.pub";
+/// Under the state folder: one signed head a log.
+pub(in super::super) const HEADS_FOLDER: &str = "heads";
+/// In the log's folder: locked by the writer, and says who that is.
+pub(in super::super) const LOCK_FILE: &str = "lock";
+
+/// Opens or begins the log, and puts `start` on disk.
+pub(super) fn open(options: &WriterOptions) -> Result<Log, StartError> {
+    folder(&options.dir)?;
+    let lock = lock(options)?;
+    let heads = options.state.join(HEADS_FOLDER);
+    folder(&heads)?;
+    let key = key(&options.state)?;
+    let found = last(&options.dir, &heads, &key)?;
+    let (position, finding) = match found {
+        Some(found) => found,
+        None => (begin()?, None),
+    };
+    let folder = File::open(&options.dir).map_err(trouble("open", &options.dir))?;
+    let place = Place { dir: options.dir.clone(), folder, heads, key, _lock: lock };
+    let mut log = Log::begin(place, position, now())?;
+    if let Some(finding) = finding {
+        drain::lifecycle(&mut log, options, Lifecycle::Recovered, &finding);
+    }
+    drain::lifecycle(&mut log, options, Lifecycle::Start, "");
+    log.vouch(now(), false)?;
+    Ok(log)
+}
+
+fn begin() -> Result<Position, StartError> {
+    let [high, low] = [random()?, random()?];
+    let id = LogId((u128::from(high) << 64 | u128::from(low)).to_be_bytes());
+    Ok(Position { id, segment: 0, seq: 0, link: Link::default() })
+}
+
+fn folder(path: &Path) -> Result<(), StartError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(trouble("create", path))?;
+    Ok(())
+}
+
+/// Takes the writer's lock, or says who holds it.
+fn lock(options: &WriterOptions) -> Result<File, StartError> {
+    let path = options.dir.join(LOCK_FILE);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(trouble("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(StartError::Held { dir: options.dir.clone(), holder: holder(&mut file) });
+        }
+        Err(TryLockError::Error(error)) => return Err(trouble("lock", &path)(error).into()),
+    }
+    let agent = if options.agent.is_empty() { String::new() } else { format!(" (agent {})", options.agent) };
+    let text = format!("process {}{agent}\n", std::process::id());
+    file.set_len(0).and_then(|()| file.write_all(text.as_bytes())).map_err(trouble("write to", &path))?;
+    Ok(file)
+}
+
+/// How the holder of a lock describes itself, on one line and without control characters.
+fn holder(file: &mut File) -> String {
+    let mut text = String::new();
+    let read = file.take(AUDIT_HEAD_FILE_BYTES_MAX).read_to_string(&mut text);
+    let line: String = text.lines().next().unwrap_or("").chars().filter(|letter| !letter.is_control()).collect();
+    if read.is_err() || line.is_empty() { "another process".to_owned() } else { line }
+}
+
+/// The signing key of the state folder, made when there is none.
+fn key(state: &Path) -> Result<Key, StartError> {
+    let path = state.join(KEY_FILE);
+    let bad = |why| StartError::Key { path: path.clone(), why };
+    let key = match File::open(&path) {
+        Ok(file) => {
+            let metadata = file.metadata().map_err(trouble("read", &path))?;
+            if metadata.permissions().mode() & 0o077 != 0 {
+                return Err(bad("others may read the audit key; it should have mode 0600"));
+            }
+            let mut bytes = Vec::new();
+            file.take(AUDIT_HEAD_FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(trouble("read", &path))?;
+            Key::from_pkcs8(&bytes)
+                .map_err(|_| bad("is not an Ed25519 key in PKCS#8 form; move it away to make a new one"))?
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let (key, document) = Key::generate().map_err(|_| bad("no key could be made"))?;
+            if !claim(&path, &document).map_err(trouble("create", &path))? {
+                // Another first start was faster: its key is the key.
+                return self::key(state);
+            }
+            key
+        }
+        Err(error) => return Err(trouble("open", &path)(error).into()),
+    };
+    let public = state.join(PUBLIC_KEY_FILE);
+    let text = format!("{}\n", key.public());
+    if std::fs::read_to_string(&public).ok().as_deref() != Some(text.as_str()) {
+        replace(&public, text.as_bytes()).map_err(trouble("replace", &public))?;
+    }
+    Ok(key)
+}
+
+/// Puts a file in place as a whole unless there is one; says whether it did.
+fn claim(path: &Path, content: &[u8]) -> io::Result<bool> {
+    let beside = path.with_extension(format!("new-{}", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    let linked = std::fs::hard_link(&beside, path);
+    std::fs::remove_file(&beside)?;
+    match linked {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where the log in `dir` ends, and what was not in order about it; `None` when there is no log.
+fn last(dir: &Path, heads: &Path, key: &Key) -> Result<Option<(Position, Option<String>)>, StartError> {
+    let mut segments = read::segments(dir).map_err(trouble("list", dir))?;
+    let mut findings = Vec::new();
+    while let Some(segment) = segments.pop() {
+        match end_of(&segment, heads, key, &mut findings)? {
+            Some(position) => {
+                return Ok(Some((position, (!findings.is_empty()).then(|| findings.join("; ")))));
+            }
+            // A crash while the segment was begun: not even its header is whole.
+            None => {
+                let aside = aside(&segment.path, 0)?;
+                findings.push(format!("a segment without a whole header was set aside in {}", name(&aside)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Where a segment ends; `None` when it is shorter than its header.
+fn end_of(
+    segment: &SegmentFile,
+    heads: &Path,
+    key: &Key,
+    findings: &mut Vec<String>,
+) -> Result<Option<Position>, StartError> {
+    let damaged = |what: String| StartError::Damaged { path: segment.path.clone(), what };
+    let mut reader = match read::open(&segment.path, Check::Links) {
+        Ok(reader) => reader,
+        Err(ReadError::Damaged { offset: 0, fault: Fault::Torn }) => return Ok(None),
+        Err(ReadError::Damaged { offset, fault }) => return Err(damaged(format!("offset {offset}: {fault}"))),
+        Err(ReadError::Io(error)) => return Err(trouble("read", &segment.path)(error).into()),
+    };
+    let header = *reader.header();
+    if header.segment != segment.number {
+        return Err(damaged(format!("is segment {} under the name of another", header.segment)));
+    }
+    let head = signed_head(heads, header.log, key, findings)?;
+    let vouched = head.map_or(0, |head| head.records);
+    // The head may also speak of the last record before this segment.
+    let mut agrees =
+        head.is_none_or(|head| vouched < header.first || vouched == header.first && head.link == header.previous);
+    let torn = loop {
+        match reader.next() {
+            Ok(None) => break false,
+            Ok(Some(frame)) => {
+                if let Some(head) = head
+                    && frame.seq + 1 == vouched
+                {
+                    agrees = frame.link == head.link;
+                }
+            }
+            Err(ReadError::Damaged { .. }) => break true,
+            Err(ReadError::Io(error)) => return Err(trouble("read", &segment.path)(error).into()),
+        }
+    };
+    let (records, offset) = (reader.next_seq(), reader.offset());
+    if vouched > records {
+        return Err(damaged(format!("holds {records} records in order, but its signed head speaks of {vouched}")));
+    }
+    let closed = head.is_some_and(|head| head.closed);
+    if !agrees || closed && (torn || vouched != records) {
+        return Err(damaged("is not the log that its signed head speaks of".to_owned()));
+    }
+    if torn {
+        let aside = aside(&segment.path, offset)?;
+        findings.push(format!(
+            "{} holds what followed the last whole record of segment {}",
+            name(&aside),
+            segment.number
+        ));
+    }
+    if head.is_some() && !closed {
+        let after = records - vouched;
+        findings.push(format!("the last writer did not close the log; {after} records after its last signed head"));
+    }
+    Ok(Some(Position { id: header.log, segment: segment.number, seq: records, link: reader.link() }))
+}
+
+/// The signed head of a log. Absent, or signed by another key, it vouches for nothing, which is a finding; forged, it refuses the start.
+fn signed_head(
+    heads: &Path,
+    log: LogId,
+    key: &Key,
+    findings: &mut Vec<String>,
+) -> Result<Option<SignedHead>, StartError> {
+    let path = heads.join(log.to_string());
+    let mut text = String::new();
+    match File::open(&path).and_then(|file| file.take(AUDIT_HEAD_FILE_BYTES_MAX).read_to_string(&mut text)) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            findings.push("no signed head of this log was found".to_owned());
+            return Ok(None);
+        }
+        Err(error) => return Err(trouble("read", &path)(error).into()),
+    }
+    let head =
+        SignedHead::read(&text).map_err(|error| StartError::Damaged { path: path.clone(), what: error.to_string() })?;
+    if head.log != log {
+        return Err(StartError::Damaged { path, what: "is the head of another log".to_owned() });
+    }
+    if head.key != key.public() {
+        findings.push(format!("the signed head of this log is by another key, {}", head.key));
+        return Ok(None);
+    }
+    Ok(Some(head))
+}
+
+/// Moves what follows `offset` to a file beside, on disk before it is cut off.
+fn aside(segment: &Path, offset: u64) -> Result<PathBuf, Trouble> {
+    let path = segment.with_extension(format!("torn-{offset}"));
+    let copy = || -> io::Result<()> {
+        let mut from = OpenOptions::new().read(true).write(true).open(segment)?;
+        from.seek(SeekFrom::Start(offset))?;
+        let mut to = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        io::copy(&mut from, &mut to)?;
+        to.sync_all()?;
+        if offset < HEADER_BYTES as u64 {
+            std::fs::remove_file(segment)?;
+        } else {
+            from.set_len(offset)?;
+            from.sync_all()?;
+        }
+        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    };
+    copy().map_err(trouble("set aside the torn end of", segment))?;
+    Ok(path)
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
