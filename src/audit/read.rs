@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -242,4 +242,24 @@ pub fn open(path: &Path, check: Check) -> Result<Reader<File>, ReadError> {
         return Err(ReadError::Io(io::Error::new(io::ErrorKind::FileTooLarge, "is larger than any segment")));
     }
     Reader::open(file, check)
+}
+
+/// Whether a seal stands anywhere after `offset` of a file, with its checksum in order, whatever stands before it: for telling a change
+/// from a crash. One look at each octet, whatever the file holds, because seals have one length.
+pub(super) fn holds_a_seal(path: &Path, offset: u64) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut file = file.take(AUDIT_SEGMENT_BYTES_MAX);
+    let mut bytes = Vec::with_capacity(2 * AUDIT_READ_BYTES);
+    loop {
+        let read = file.by_ref().take(AUDIT_READ_BYTES as u64).read_to_end(&mut bytes)?;
+        if bytes.windows(segment::SEAL_BYTES).any(segment::is_a_seal) {
+            return Ok(true);
+        }
+        if read == 0 {
+            return Ok(false);
+        }
+        // What is shorter than a seal is looked at again, together with the next block.
+        bytes.drain(..bytes.len().saturating_sub(segment::SEAL_BYTES - 1));
+    }
 }

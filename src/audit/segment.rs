@@ -19,10 +19,11 @@
 //! All numbers are little-endian. The CRC finds accidents; the link finds everything.
 
 use std::fmt;
+use std::mem::size_of;
 
 use super::chain::{LINK_BYTES, Link};
 use super::facts::Nanos;
-use super::record::{Body, NotThatArchive, Schema, body};
+use super::record::{ArchivedSeal, Body, NotThatArchive, Schema, body};
 use crate::limits::AUDIT_RECORD_BYTES_MAX;
 
 /// Octets of a segment header, its link included.
@@ -223,6 +224,14 @@ pub fn frame(bytes: &[u8]) -> Result<Frame<'_>, Fault> {
         payload,
         link: Link(array(link)),
     })
+}
+
+/// Octets of every seal in a file.
+pub(super) const SEAL_BYTES: usize = frame_bytes(size_of::<ArchivedSeal>());
+
+/// Whether `bytes` are a seal whose checksum is in order.
+pub(super) fn is_a_seal(bytes: &[u8]) -> bool {
+    bytes.get(24..26) == Some(&Schema::SEAL.0.to_le_bytes()) && needed(bytes) == Ok(SEAL_BYTES) && frame(bytes).is_ok()
 }
 
 /// Appends a record to `chained`, which ends with the link before it, and returns the new link.

@@ -11,6 +11,8 @@ mod drain;
 mod log;
 mod open;
 
+pub(super) use open::{HEADS_FOLDER, PUBLIC_KEY_FILE, is_held};
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};

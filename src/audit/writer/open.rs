@@ -3,10 +3,13 @@
 //! A log goes on where its chain ends. What a crash may leave (bytes after the last whole record, beyond the signed head) is moved to a
 //! file of its own and put on record; everything else that is not in order refuses the start, because writing after it would bury it.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 
 use super::super::chain::Link;
 use super::super::facts::Lifecycle;
@@ -18,13 +21,13 @@ use super::{StartError, Trouble, WriterOptions, drain, now, random, trouble};
 use crate::limits::AUDIT_HEAD_FILE_BYTES_MAX;
 
 /// Under the state folder: the private key, PKCS#8 DER, 0600.
-pub(in super::super) const KEY_FILE: &str = "audit-key.pk8";
+const KEY_FILE: &str = "audit-key.pk8";
 /// Under the state folder: its public half, 64 hexadecimal digits.
 pub(in super::super) const PUBLIC_KEY_FILE: &str = "audit-key.pub";
 /// Under the state folder: one signed head a log.
 pub(in super::super) const HEADS_FOLDER: &str = "heads";
 /// In the log's folder: locked by the writer, and says who that is.
-pub(in super::super) const LOCK_FILE: &str = "lock";
+const LOCK_FILE: &str = "lock";
 
 /// Opens or begins the log, and puts `start` on disk.
 pub(super) fn open(options: &WriterOptions) -> Result<Log, StartError> {
@@ -71,17 +74,36 @@ fn lock(options: &WriterOptions) -> Result<File, StartError> {
         .mode(0o600)
         .open(&path)
         .map_err(trouble("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
+    match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))) {
+        Ok(_) => {}
+        Err(Errno::EAGAIN | Errno::EACCES) => {
             return Err(StartError::Held { dir: options.dir.clone(), holder: holder(&mut file) });
         }
-        Err(TryLockError::Error(error)) => return Err(trouble("lock", &path)(error).into()),
+        Err(error) => return Err(trouble("lock", &path)(error.into()).into()),
     }
     let agent = if options.agent.is_empty() { String::new() } else { format!(" (agent {})", options.agent) };
     let text = format!("process {}{agent}\n", std::process::id());
     file.set_len(0).and_then(|()| file.write_all(text.as_bytes())).map_err(trouble("write to", &path))?;
     Ok(file)
+}
+
+/// Whether a writer holds the log in `dir`. Asks without taking the lock, so it never stands in a writer's way.
+pub(in super::super) fn is_held(dir: &Path) -> bool {
+    let Ok(file) = File::open(dir.join(LOCK_FILE)) else { return false };
+    let mut lock = whole(libc::F_RDLCK);
+    let asked = fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock));
+    asked.is_ok() && lock.l_type != lock_type(libc::F_UNLCK)
+}
+
+/// An open-file-description lock on a whole file. It is released when the last descriptor of this opening is closed, however the
+/// process ends, and unlike `flock` it can be asked for.
+fn whole(kind: libc::c_int) -> libc::flock {
+    libc::flock { l_type: lock_type(kind), l_whence: lock_type(libc::SEEK_SET), l_start: 0, l_len: 0, l_pid: 0 }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "the kernel's lock types are 0 to 2")]
+fn lock_type(kind: libc::c_int) -> libc::c_short {
+    kind as libc::c_short
 }
 
 /// How the holder of a lock describes itself, on one line and without control characters.
@@ -179,9 +201,11 @@ fn end_of(
     }
     let head = signed_head(heads, header.log, key, findings)?;
     let vouched = head.map_or(0, |head| head.records);
-    // The head may also speak of the last record before this segment.
-    let mut agrees =
-        head.is_none_or(|head| vouched < header.first || vouched == header.first && head.link == header.previous);
+    // A head over the last record before this segment may name its link or, when a writer began here and got no further, the header's.
+    let before = head.is_none_or(|head| {
+        vouched < header.first || vouched == header.first && [header.previous, header.link].contains(&head.link)
+    });
+    let mut agrees = before || vouched == 0;
     let torn = loop {
         match reader.next() {
             Ok(None) => break false,

@@ -1,0 +1,279 @@
+//! A log that was closed in good order, changed in every way we could think of: never `OK`.
+
+use std::fs;
+use std::sync::OnceLock;
+
+use super::*;
+use crate::audit::head::Key;
+use crate::audit::{DecisionFacts, Nanos, OutcomeFacts, Verdict as Said, Writer, WriterOptions};
+
+struct Sample {
+    _root: tempfile::TempDir,
+    dir: PathBuf,
+    state: PathBuf,
+}
+
+impl Sample {
+    fn trust(&self) -> Trust {
+        Trust { state: self.state.clone(), anchor: None }
+    }
+
+    fn verdict(&self) -> Verdict {
+        log(&self.dir, &self.trust())
+    }
+
+    fn segment(&self, number: u64) -> PathBuf {
+        self.dir.join(super::super::read::segment_name(number))
+    }
+
+    fn head(&self) -> PathBuf {
+        fs::read_dir(self.state.join(HEADS_FOLDER)).unwrap().next().unwrap().unwrap().path()
+    }
+
+    /// A copy of log and state that may be broken.
+    fn copy(&self) -> Self {
+        let copy = empty();
+        for (from, to) in [
+            (&self.dir, &copy.dir),
+            (&self.state, &copy.state),
+            (&self.state.join(HEADS_FOLDER), &copy.state.join(HEADS_FOLDER)),
+        ] {
+            fs::create_dir_all(to).unwrap();
+            for entry in fs::read_dir(from).unwrap() {
+                let entry = entry.unwrap();
+                if entry.file_type().unwrap().is_file() {
+                    fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+                }
+            }
+        }
+        copy
+    }
+
+    /// Writes `decisions` more, each with its outcome, in segments of `segment_bytes`.
+    fn write(&self, decisions: u64, segment_bytes: u64) {
+        let options = WriterOptions { segment_bytes, ..WriterOptions::new(&self.dir, &self.state, 1) };
+        let (writer, mut seats) = Writer::start(options).unwrap();
+        let producer = seats.pop().unwrap().take();
+        for number in 0..decisions {
+            let path = format!("/v1/items/{number}");
+            let facts = DecisionFacts {
+                verdict: Said::Allow,
+                host: Some("api.example.com"),
+                path: Some(&path),
+                ..DecisionFacts::default()
+            };
+            let credit = producer.allow(Nanos(number), &facts).unwrap();
+            credit.outcome(Nanos(number + 1), &OutcomeFacts::default());
+        }
+        drop(producer);
+        writer.finish().unwrap();
+    }
+}
+
+fn empty() -> Sample {
+    let root = tempfile::tempdir().unwrap();
+    Sample { dir: root.path().join("log"), state: root.path().join("state"), _root: root }
+}
+
+/// One segment of 51 records: start, 24 decisions with their outcomes, stop, seal.
+fn one_segment() -> &'static Sample {
+    static SAMPLE: OnceLock<Sample> = OnceLock::new();
+    SAMPLE.get_or_init(|| {
+        let sample = empty();
+        sample.write(24, 1 << 20);
+        sample
+    })
+}
+
+/// Three runs of the writer over one log.
+fn three_runs() -> &'static Sample {
+    static SAMPLE: OnceLock<Sample> = OnceLock::new();
+    SAMPLE.get_or_init(|| {
+        let sample = empty();
+        (0..3).for_each(|_| sample.write(4, 1 << 20));
+        sample
+    })
+}
+
+/// Where each record of a segment starts, and the end.
+fn bounds(path: &Path) -> Vec<usize> {
+    let mut reader = super::super::read::open(path, super::super::read::Check::Links).unwrap();
+    let mut bounds = vec![128];
+    while let Some(_) = reader.next().unwrap() {
+        bounds.push(usize::try_from(reader.offset()).unwrap());
+    }
+    bounds
+}
+
+fn is_ok(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Ok(_))
+}
+
+fn is_tampered(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Tampered(_))
+}
+
+#[test]
+fn vouches_for_a_closed_log() {
+    let Verdict::Ok(vouched) = one_segment().verdict() else { panic!("{:?}", one_segment().verdict()) };
+    assert_eq!((vouched.records, vouched.segments, vouched.unsigned), (51, 1, 0));
+    assert_eq!(vouched.head, Some(one_segment().head()));
+    let Verdict::Ok(vouched) = three_runs().verdict() else { panic!("{:?}", three_runs().verdict()) };
+    assert_eq!((vouched.records, vouched.segments), (33, 3));
+}
+
+#[test]
+fn finds_every_flipped_bit() {
+    for sample in [one_segment(), three_runs()] {
+        let sample = sample.copy();
+        for segment in super::super::read::segments(&sample.dir).unwrap() {
+            let whole = fs::read(&segment.path).unwrap();
+            // A debug build verifies 25 KB some 200,000 times otherwise; every octet is flipped, the bit wanders.
+            for at in 0..whole.len() {
+                for bit in if cfg!(debug_assertions) { at % 8..at % 8 + 1 } else { 0..8 } {
+                    let mut changed = whole.clone();
+                    changed[at] ^= 1 << bit;
+                    fs::write(&segment.path, &changed).unwrap();
+                    let verdict = sample.verdict();
+                    let version = matches!(verdict, Verdict::Unverifiable(Why::Version(_)));
+                    assert!(is_tampered(&verdict) || version, "{segment:?} octet {at} bit {bit}: {verdict:?}");
+                }
+            }
+            fs::write(&segment.path, &whole).unwrap();
+        }
+        assert!(is_ok(&sample.verdict()));
+    }
+}
+
+#[test]
+fn finds_a_record_that_is_gone_moved_or_repeated() {
+    let sample = one_segment().copy();
+    let path = sample.segment(1);
+    let whole = fs::read(&path).unwrap();
+    let bounds = bounds(&path);
+    let record = |at: usize| &whole[bounds[at]..bounds[at + 1]];
+    for at in 0..bounds.len() - 1 {
+        let (before, after) = (&whole[..bounds[at]], &whole[bounds[at + 1]..]);
+        let mut changes = vec![
+            ("deleted", [before, after].concat()),
+            ("repeated", [before, record(at), record(at), after].concat()),
+            ("cut off", before.to_vec()),
+            ("torn", [before, &record(at)[..record(at).len() / 2]].concat()),
+            ("inserted", [before, &record(0)[..], record(at), after].concat()),
+        ];
+        if at + 2 < bounds.len() {
+            changes.push(("swapped", [before, record(at + 1), record(at), &whole[bounds[at + 2]..]].concat()));
+        }
+        for (what, changed) in changes {
+            fs::write(&path, changed).unwrap();
+            let verdict = sample.verdict();
+            assert!(is_tampered(&verdict), "record {at} {what}: {verdict:?}");
+        }
+    }
+}
+
+#[test]
+fn finds_a_log_that_was_cut_at_any_octet_or_that_grew() {
+    let sample = three_runs().copy();
+    let path = sample.segment(3);
+    let whole = fs::read(&path).unwrap();
+    for length in 0..whole.len() {
+        fs::write(&path, &whole[..length]).unwrap();
+        assert!(is_tampered(&sample.verdict()), "cut at {length}");
+    }
+    fs::write(&path, [&whole[..], b"\0"].concat()).unwrap();
+    assert!(is_tampered(&sample.verdict()), "one octet more");
+}
+
+#[test]
+fn finds_a_segment_that_is_gone_or_out_of_place() {
+    for gone in 1..=3 {
+        let sample = three_runs().copy();
+        fs::remove_file(sample.segment(gone)).unwrap();
+        assert!(is_tampered(&sample.verdict()), "segment {gone} is gone");
+    }
+    let sample = three_runs().copy();
+    fs::rename(sample.segment(1), sample.segment(4)).unwrap();
+    fs::rename(sample.segment(2), sample.segment(1)).unwrap();
+    fs::rename(sample.segment(4), sample.segment(2)).unwrap();
+    assert!(is_tampered(&sample.verdict()), "swapped");
+    let sample = three_runs().copy();
+    fs::copy(sample.segment(3), sample.segment(4)).unwrap();
+    assert!(is_tampered(&sample.verdict()), "repeated");
+    let sample = three_runs().copy();
+    fs::copy(one_segment().segment(1), sample.segment(2)).unwrap();
+    assert!(is_tampered(&sample.verdict()), "spliced from another log");
+}
+
+#[test]
+fn finds_a_log_rolled_back_to_an_earlier_end() {
+    let early = empty();
+    early.write(4, 1 << 20);
+    let rolled_back = early.copy();
+    early.write(4, 1 << 20);
+    // The old files under the new head.
+    fs::copy(early.head(), rolled_back.head()).unwrap();
+    assert!(is_tampered(&rolled_back.verdict()));
+}
+
+#[test]
+fn finds_a_rollback_of_log_and_state_by_an_anchor() {
+    let sample = empty();
+    sample.write(4, 1 << 20);
+    let rolled_back = sample.copy();
+    sample.write(4, 1 << 20);
+    let anchored = |sample: &Sample, anchor: PathBuf| {
+        log(&sample.dir, &Trust { state: sample.state.clone(), anchor: Some(anchor) })
+    };
+    assert!(is_tampered(&anchored(&rolled_back, sample.head())));
+    let verdict = anchored(&sample, sample.head());
+    assert!(matches!(verdict, Verdict::Ok(Vouched { anchor: Some(_), head: Some(_), .. })), "{verdict:?}");
+    // An older anchor still stands: the log has grown, and the state vouches for the rest.
+    let verdict = anchored(&sample, rolled_back.head());
+    assert!(is_ok(&verdict), "{verdict:?}");
+    let verdict = anchored(&sample, one_segment().head());
+    assert!(matches!(verdict, Verdict::Unverifiable(Why::BadHead(..))), "another log's anchor: {verdict:?}");
+}
+
+#[test]
+fn is_vouched_for_by_an_anchor_alone() {
+    let sample = one_segment().copy();
+    let trust = Trust { state: sample.dir.join("nothing"), anchor: Some(sample.head()) };
+    let verdict = log(&sample.dir, &trust);
+    assert!(matches!(verdict, Verdict::Ok(Vouched { head: None, anchor: Some(_), .. })), "{verdict:?}");
+}
+
+#[test]
+fn does_not_believe_a_forged_log_under_another_key() {
+    // The same log id and records, written again by somebody with a key of their own.
+    let sample = one_segment().copy();
+    let forged = one_segment().copy();
+    let (key, _) = Key::generate().unwrap();
+    let head = read_head(&sample.head()).unwrap();
+    fs::write(forged.head(), SignedHead { key: key.public(), ..head }.sign(&key)).unwrap();
+    assert!(matches!(forged.verdict(), Verdict::Unverifiable(Why::BadHead(..))), "{:?}", forged.verdict());
+}
+
+#[test]
+fn says_unverifiable_where_nothing_vouches() {
+    let sample = one_segment().copy();
+    fs::remove_file(sample.head()).unwrap();
+    assert!(matches!(sample.verdict(), Verdict::Unverifiable(Why::NoHead(_))));
+    let sample = one_segment().copy();
+    fs::remove_file(sample.state.join(PUBLIC_KEY_FILE)).unwrap();
+    assert!(matches!(sample.verdict(), Verdict::Unverifiable(Why::NoKey(_))));
+    let sample = empty();
+    fs::create_dir(&sample.dir).unwrap();
+    assert!(matches!(sample.verdict(), Verdict::Unverifiable(Why::Empty)));
+    assert!(matches!(log(Path::new("/nonexistent"), &sample.trust()), Verdict::Unverifiable(Why::Unreadable(..))));
+}
+
+#[test]
+fn finds_changes_before_a_seal_even_where_nothing_vouches() {
+    let sample = one_segment().copy();
+    fs::remove_file(sample.head()).unwrap();
+    let mut whole = fs::read(sample.segment(1)).unwrap();
+    whole[1000] ^= 1;
+    fs::write(sample.segment(1), whole).unwrap();
+    assert!(is_tampered(&sample.verdict()), "{:?}", sample.verdict());
+}
