@@ -273,4 +273,5 @@ impl Memory {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation)]
 mod tests;

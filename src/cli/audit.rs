@@ -1,14 +1,155 @@
-//! `ringfence audit`.
+//! `ringfence audit`: prints records and says whether a log is what was written.
 
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, Subcommand};
+
+use crate::audit::read;
+use crate::audit::verify::{self, Trust, Verdict, Vouched};
+
+mod csv;
+mod decode;
+mod escape;
+mod fields;
+mod json;
+mod table;
 
 /// Arguments of `ringfence audit`.
 #[derive(Debug, Args)]
-pub struct AuditArgs {}
+pub struct AuditArgs {
+    #[command(subcommand)]
+    command: AuditCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Print the records of logs or segment files
+    #[command(after_help = "Example: ringfence audit decode ./audit --verdict deny --since 1h --format table")]
+    Decode(decode::DecodeArgs),
+    /// Say whether a log is what was written: OK, TAMPERED or UNVERIFIABLE
+    #[command(after_help = "Example: ringfence audit verify ./audit\n\n\
+        Exit status: 0 OK, 1 TAMPERED, 3 UNVERIFIABLE. A log is vouched for by its signed head and the public key under \
+        $RINGFENCE_STATE, by an anchor (a copy of the signed head that was kept elsewhere), or by both.")]
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, Args)]
+struct VerifyArgs {
+    /// The log's folder, or the folder that holds logs
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// A signed head that was kept elsewhere: shows that nothing was cut off or rolled back since
+    #[arg(long, value_name = "FILE")]
+    anchor: Option<PathBuf>,
+}
+
+/// Wrong use: a path that is not there, a value that cannot be read.
+const WRONG_USE: u8 = 2;
+const UNVERIFIABLE: u8 = 3;
 
 /// Runs the subcommand.
-pub fn run(_args: AuditArgs) -> ExitCode {
-    ExitCode::SUCCESS
+pub fn run(args: AuditArgs) -> ExitCode {
+    let done = match args.command {
+        AuditCommand::Decode(args) => decode::run(&args),
+        AuditCommand::Verify(args) => verify(&args),
+    };
+    match done {
+        Ok(code) => code,
+        // Whoever read our output has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::from(WRONG_USE)
+        }
+    }
 }
+
+/// One line on stderr. Texts may come from a log, so they are made safe for a terminal.
+fn complain(line: &str) {
+    // Nobody is left to tell when stderr is gone.
+    let _ = writeln!(io::stderr(), "ringfence audit: {}", escape::terminal(line));
+}
+
+fn verify(args: &VerifyArgs) -> io::Result<ExitCode> {
+    let trust = Trust { state: state_dir()?, anchor: args.anchor.clone() };
+    let logs = match read::logs(&args.dir) {
+        Ok(logs) if !logs.is_empty() => logs,
+        // An empty or missing log is an answer, not a mistake: that nothing can be said is what the caller must know.
+        _ => vec![args.dir.clone()],
+    };
+    let verdicts: Vec<_> = logs.iter().map(|log| (log, verify::log(log, &trust))).collect();
+    let worst = verdicts.iter().map(|(_, verdict)| rank(verdict)).max().unwrap_or(UNVERIFIABLE);
+    let mut out = io::stdout().lock();
+    if let [(log, verdict)] = &verdicts[..] {
+        writeln!(out, "{}", escape::terminal(&format!("{} {}: {}", word(verdict), log.display(), sentence(verdict))))?;
+    } else {
+        let alike = verdicts.iter().filter(|(_, verdict)| rank(verdict) == worst).count();
+        let first =
+            verdicts.iter().find(|(_, verdict)| rank(verdict) == worst).map_or("", |(_, verdict)| word(verdict));
+        writeln!(out, "{first} {alike} of {} logs", verdicts.len())?;
+        for (log, verdict) in &verdicts {
+            let line = format!("  {} {}: {}", word(verdict), log.display(), sentence(verdict));
+            writeln!(out, "{}", escape::terminal(&line))?;
+        }
+    }
+    out.flush()?;
+    Ok(match worst {
+        0 => ExitCode::SUCCESS,
+        1 => ExitCode::from(UNVERIFIABLE),
+        _ => ExitCode::FAILURE,
+    })
+}
+
+/// Of several logs, the worst answer is the answer.
+fn rank(verdict: &Verdict) -> u8 {
+    match verdict {
+        Verdict::Ok(_) => 0,
+        Verdict::Unverifiable(_) => 1,
+        Verdict::Tampered(_) => 2,
+    }
+}
+
+fn word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Ok(_) => "OK",
+        Verdict::Unverifiable(_) => "UNVERIFIABLE",
+        Verdict::Tampered(_) => "TAMPERED",
+    }
+}
+
+fn sentence(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Ok(vouched) => vouched_for(vouched),
+        Verdict::Unverifiable(why) => why.to_string(),
+        Verdict::Tampered(tampered) => format!("{tampered} ({})", tampered.path.display()),
+    }
+}
+
+fn vouched_for(vouched: &Vouched) -> String {
+    let signed = vouched.records - vouched.unsigned;
+    let head = vouched.head.as_ref().map(|path| format!("signed head: {}", path.display()));
+    let anchor = vouched.anchor.as_ref().map(|path| format!("anchor: {}", path.display()));
+    let by: Vec<_> = head.into_iter().chain(anchor).collect();
+    let key: String = vouched.key.to_string().chars().take(16).collect();
+    let writing = match (vouched.open, vouched.unsigned) {
+        (false, _) => String::new(),
+        (true, 0) => "; a writer is at work".to_owned(),
+        (true, unsigned) => format!("; a writer is at work, {unsigned} newer records await its next signature"),
+    };
+    let segments = if vouched.segments == 1 { "segment" } else { "segments" };
+    format!("{signed} records in {} {segments} ({}; key {key}){writing}", vouched.segments, by.join(", "))
+}
+
+/// `$RINGFENCE_STATE`, else `$XDG_STATE_HOME/ringfence`, else `~/.local/state/ringfence`.
+fn state_dir() -> io::Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("RINGFENCE_STATE")
+        .or_else(|| set("XDG_STATE_HOME").map(|base| base.join("ringfence")))
+        .or_else(|| set("HOME").map(|home| home.join(".local/state/ringfence")))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no state folder: set RINGFENCE_STATE or HOME"))
+}
+
+#[cfg(test)]
+mod tests;

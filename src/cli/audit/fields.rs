@@ -1,0 +1,257 @@
+//! The contract's names, order and absence rules for what a record shows. Every format prints from here.
+
+use std::fmt::{self, Write as _};
+
+use crate::audit::record::{ArchivedDecision, ArchivedEvent, ArchivedGap, ArchivedOutcome, ArchivedSeal, Body, flag};
+use crate::audit::segment::Frame;
+use crate::audit::{DecisionId, Lifecycle, Mode, Nanos, Protocol, Scheme, Verdict};
+
+/// The value of one field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Value<'a> {
+    Text(&'a str),
+    Number(u64),
+    False,
+    True,
+    /// Words of a set.
+    List(&'a [&'a str]),
+    /// Numbers under names.
+    Map(&'a [(&'a str, u64)]),
+}
+
+/// Receives the fields of a record, in order.
+pub(super) trait Sink {
+    fn field(&mut self, name: &'static str, value: Value<'_>);
+}
+
+/// Every name that [`visit`] gives, in its order; nested ones with a dot. For formats with columns.
+pub(super) const NAMES: [&str; 45] = [
+    "seq",
+    "time",
+    "kind",
+    "event",
+    "id",
+    "agent",
+    "mode",
+    "connection",
+    "protocol",
+    "scheme",
+    "source",
+    "destination",
+    "upstream",
+    "sni",
+    "host",
+    "port",
+    "method",
+    "path",
+    "query",
+    "verdict",
+    "enforced",
+    "rule",
+    "reason",
+    "code",
+    "policy",
+    "inspected",
+    "status",
+    "bytes_up",
+    "bytes_down",
+    "latency_ns.decide",
+    "latency_ns.upstream",
+    "latency_ns.total",
+    "error",
+    "truncated",
+    "version",
+    "process",
+    "detail",
+    "ring",
+    "lost.allow",
+    "lost.deny",
+    "lost.event",
+    "segment",
+    "records",
+    "link",
+    "key",
+];
+
+/// Hands the fields of a record to `sink`.
+pub(super) fn visit(frame: &Frame<'_>, body: Body<'_>, sink: &mut impl Sink) {
+    let mut scratch = String::with_capacity(128);
+    sink.field("seq", Value::Number(frame.seq));
+    text(sink, &mut scratch, "time", Time(frame.time));
+    sink.field("kind", Value::Text(frame.schema.kind()));
+    match body {
+        Body::Decision(decision) | Body::Tunnel(decision) => {
+            self::decision(decision, true, sink, &mut scratch);
+        }
+        Body::Dns(decision) => self::decision(decision, decision.connection != 0, sink, &mut scratch),
+        Body::Outcome(outcome) => self::outcome(outcome, sink, &mut scratch),
+        Body::Lifecycle(event) => lifecycle(event, sink, &mut scratch),
+        Body::Gap(gap) => self::gap(gap, sink),
+        Body::Seal(seal) => self::seal(seal, sink, &mut scratch),
+        Body::Unknown => {}
+    }
+}
+
+fn decision(record: &ArchivedDecision<'_>, connected: bool, sink: &mut impl Sink, scratch: &mut String) {
+    text(sink, scratch, "id", DecisionId(u128::from_be_bytes(record.id)));
+    some(sink, "agent", &record.agent);
+    word(sink, "mode", Mode::from_code(record.mode).map(Mode::word));
+    if connected {
+        sink.field("connection", Value::Number(record.connection.to_native()));
+    }
+    word(sink, "protocol", Protocol::from_code(record.protocol).map(Protocol::word));
+    word(sink, "scheme", Scheme::from_code(record.scheme).map(Scheme::word));
+    for (name, address) in
+        [("source", &record.source), ("destination", &record.destination), ("upstream", &record.upstream)]
+    {
+        if let Some(address) = address.get() {
+            text(sink, scratch, name, address);
+        }
+    }
+    some(sink, "sni", &record.sni);
+    some(sink, "host", &record.host);
+    number(sink, "port", record.port.to_native().into());
+    some(sink, "method", &record.method);
+    some(sink, "path", &record.path);
+    if record.flags & flag::QUERY_KEPT != 0 {
+        sink.field("query", Value::Text(&record.query));
+    } else if record.flags & flag::QUERY_REDACTED != 0 {
+        sink.field("query", Value::Text("[redacted]"));
+    }
+    word(sink, "verdict", Verdict::from_code(record.verdict).map(Verdict::word));
+    if record.flags & flag::WATCHED != 0 {
+        sink.field("enforced", Value::False);
+    }
+    some(sink, "rule", &record.rule);
+    some(sink, "reason", &record.reason);
+    some(sink, "code", &record.code);
+    policy(sink, scratch, record.flags, &record.policy);
+    let mut inspected = [""; 5];
+    let mut length = 0;
+    for (place, word) in inspected.iter_mut().zip(record.looked_at().words()) {
+        *place = word;
+        length += 1;
+    }
+    if length > 0 {
+        sink.field("inspected", Value::List(&inspected[..length]));
+    }
+    number(sink, "status", record.status.to_native().into());
+    sink.field("latency_ns", Value::Map(&[("decide", record.decide_ns.to_native())]));
+    truncated(sink, record.flags);
+}
+
+fn outcome(record: &ArchivedOutcome<'_>, sink: &mut impl Sink, scratch: &mut String) {
+    text(sink, scratch, "id", DecisionId(u128::from_be_bytes(record.id)));
+    if let Some(address) = record.upstream.get() {
+        text(sink, scratch, "upstream", address);
+    }
+    some(sink, "code", &record.code);
+    number(sink, "status", record.status.to_native().into());
+    if record.flags & flag::ABORTED == 0 {
+        sink.field("bytes_up", Value::Number(record.bytes_up.to_native()));
+        sink.field("bytes_down", Value::Number(record.bytes_down.to_native()));
+        let (upstream, total) = (record.upstream_ns.to_native(), record.total_ns.to_native());
+        let both = [("upstream", upstream), ("total", total)];
+        sink.field("latency_ns", Value::Map(if upstream == 0 { &both[1..] } else { &both }));
+    }
+    some(sink, "error", &record.error);
+    truncated(sink, record.flags);
+}
+
+fn lifecycle(record: &ArchivedEvent<'_>, sink: &mut impl Sink, scratch: &mut String) {
+    word(sink, "event", Lifecycle::from_code(record.event).map(Lifecycle::word));
+    some(sink, "agent", &record.agent);
+    word(sink, "mode", Mode::from_code(record.mode).map(Mode::word));
+    policy(sink, scratch, record.flags, &record.policy);
+    truncated(sink, record.flags);
+    some(sink, "version", &record.version);
+    sink.field("process", Value::Number(record.process.to_native().into()));
+    some(sink, "detail", &record.detail);
+}
+
+fn gap(record: &ArchivedGap, sink: &mut impl Sink) {
+    word(sink, "code", gap_code(record));
+    sink.field("ring", Value::Number(record.ring.to_native().into()));
+    let lost = [
+        ("allow", record.allows.to_native()),
+        ("deny", record.denies.to_native()),
+        ("event", record.events.to_native()),
+    ];
+    sink.field("lost", Value::Map(&lost));
+}
+
+/// Why records were not taken.
+pub(super) fn gap_code(record: &ArchivedGap) -> Option<&'static str> {
+    match record.cause.to_native() {
+        1 => Some("ring_full"),
+        2 => Some("audit_unavailable"),
+        _ => None,
+    }
+}
+
+fn seal(record: &ArchivedSeal, sink: &mut impl Sink, scratch: &mut String) {
+    sink.field("segment", Value::Number(record.segment.to_native()));
+    sink.field("records", Value::Number(record.records.to_native()));
+    text(sink, scratch, "link", Hex(&record.link));
+    text(sink, scratch, "key", Hex(&record.key));
+}
+
+fn policy(sink: &mut impl Sink, scratch: &mut String, flags: u8, digest: &[u8; 32]) {
+    if flags & flag::POLICY != 0 {
+        text(sink, scratch, "policy", format_args!("sha256:{}", Hex(digest)));
+    }
+}
+
+fn truncated(sink: &mut impl Sink, flags: u8) {
+    if flags & flag::CUT != 0 {
+        sink.field("truncated", Value::True);
+    }
+}
+
+fn text(sink: &mut impl Sink, scratch: &mut String, name: &'static str, value: impl fmt::Display) {
+    scratch.clear();
+    // Writing to a string does not fail.
+    let _ = write!(scratch, "{value}");
+    sink.field(name, Value::Text(scratch));
+}
+
+fn some(sink: &mut impl Sink, name: &'static str, value: &str) {
+    if !value.is_empty() {
+        sink.field(name, Value::Text(value));
+    }
+}
+
+fn word(sink: &mut impl Sink, name: &'static str, value: Option<&'static str>) {
+    if let Some(value) = value {
+        sink.field(name, Value::Text(value));
+    }
+}
+
+/// A number that is absent when it is 0.
+fn number(sink: &mut impl Sink, name: &'static str, value: u64) {
+    if value != 0 {
+        sink.field(name, Value::Number(value));
+    }
+}
+
+/// RFC 3339 with nanoseconds, UTC.
+pub(super) struct Time(pub(super) Nanos);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_nanosecond(self.0.0.into()) {
+            Ok(time) => write!(f, "{time:.9}"),
+            // Beyond year 9999, which 64 bits of nanoseconds do not reach.
+            Err(_) => write!(f, "{}", self.0.0),
+        }
+    }
+}
+
+/// Lower-case hexadecimal digits.
+pub(super) struct Hex<'a>(pub(super) &'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
