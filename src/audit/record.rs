@@ -4,20 +4,16 @@
 //! readable. Texts are never absent in an archive, only empty; small numbers are 0 where the fact is absent; words are the codes of
 //! [`super::facts`].
 
-use std::mem::size_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rkyv::api::low;
 use rkyv::rancor::Failure;
-use rkyv::ser::allocator::SubAllocator;
-use rkyv::ser::writer::Buffer;
 use rkyv::with::AsString;
 use rkyv::{Archive, Serialize};
 
-use super::facts::{DecisionFacts, DecisionId, Inspected, LifecycleFacts, OutcomeFacts, Query, Topic, Verdict};
-use crate::limits::{
-    AUDIT_OUTCOME_TEXT_BYTES_MAX, AUDIT_TEXT_BYTES_MAX, HOST_BYTES_MAX, METHOD_BYTES_MAX, TARGET_BYTES_MAX,
-};
+use super::facts::{Inspected, Topic};
+
+mod encode;
 
 /// Identifies the layout of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -219,170 +215,6 @@ pub mod flag {
     pub const POLICY: u8 = 16;
     /// The exchange was dropped before anyone could say how it ended; numbers are not known.
     pub const ABORTED: u8 = 32;
-}
-
-/// Cuts `text` to at most `max` octets, at a character, and notes it.
-fn cut<'a>(text: &'a str, max: usize, flags: &mut u8) -> &'a str {
-    if text.len() <= max {
-        return text;
-    }
-    *flags |= flag::CUT;
-    &text[..text.floor_char_boundary(max)]
-}
-
-impl<'a> Decision<'a> {
-    pub(super) fn new(id: DecisionId, facts: &DecisionFacts<'a>) -> Self {
-        let mut flags = 0;
-        let query = match facts.query {
-            None => "",
-            Some(Query::Redacted) => {
-                flags |= flag::QUERY_REDACTED;
-                ""
-            }
-            Some(Query::Kept(text)) => {
-                flags |= flag::QUERY_KEPT;
-                cut(text, TARGET_BYTES_MAX, &mut flags)
-            }
-        };
-        if facts.verdict == Verdict::Deny && !facts.enforced {
-            flags |= flag::WATCHED;
-        }
-        if facts.policy.is_some() {
-            flags |= flag::POLICY;
-        }
-        let mut text = |text: Option<&'a str>, max| cut(text.unwrap_or(""), max, &mut flags);
-        Self {
-            agent: text(Some(facts.agent), AUDIT_TEXT_BYTES_MAX),
-            sni: text(facts.sni, HOST_BYTES_MAX),
-            host: text(facts.host, HOST_BYTES_MAX),
-            method: text(facts.method, METHOD_BYTES_MAX),
-            path: text(facts.path, TARGET_BYTES_MAX),
-            rule: text(facts.rule, AUDIT_TEXT_BYTES_MAX),
-            reason: text(facts.reason, AUDIT_TEXT_BYTES_MAX),
-            code: text(facts.code, AUDIT_TEXT_BYTES_MAX),
-            query,
-            flags,
-            id: id.0.to_be_bytes(),
-            connection: facts.connection,
-            decide_ns: facts.decide_ns,
-            policy: facts.policy.unwrap_or([0; 32]),
-            source: facts.source.into(),
-            destination: facts.destination.into(),
-            upstream: facts.upstream.into(),
-            port: facts.port.unwrap_or(0),
-            status: facts.status.unwrap_or(0),
-            mode: facts.mode.code(),
-            protocol: facts.protocol.code(),
-            scheme: facts.scheme.map_or(0, super::Scheme::code),
-            verdict: facts.verdict.code(),
-            inspected: facts.inspected.0,
-        }
-    }
-
-    /// Octets that the archive takes at most: the texts, padding before the fixed part, the fixed part.
-    pub(super) fn bytes_max(&self) -> usize {
-        let texts = [self.agent, self.sni, self.host, self.method, self.path];
-        let more = [self.query, self.rule, self.reason, self.code];
-        let texts: usize = texts.iter().chain(&more).map(|text| text.len()).sum();
-        texts + 8 + size_of::<ArchivedDecision<'_>>()
-    }
-}
-
-impl<'a> Outcome<'a> {
-    pub(super) fn new(id: DecisionId, facts: &OutcomeFacts<'a>) -> Self {
-        let mut flags = 0;
-        let code = cut(facts.code.unwrap_or(""), AUDIT_OUTCOME_TEXT_BYTES_MAX, &mut flags);
-        let error = cut(facts.error.unwrap_or(""), AUDIT_OUTCOME_TEXT_BYTES_MAX, &mut flags);
-        Self {
-            id: id.0.to_be_bytes(),
-            bytes_up: facts.bytes_up,
-            bytes_down: facts.bytes_down,
-            upstream_ns: facts.upstream_ns,
-            total_ns: facts.total_ns,
-            upstream: facts.upstream.into(),
-            status: facts.status.unwrap_or(0),
-            flags,
-            code,
-            error,
-        }
-    }
-
-    pub(super) fn aborted(id: DecisionId) -> Self {
-        let facts = OutcomeFacts { code: Some("aborted"), ..OutcomeFacts::default() };
-        let outcome = Self::new(id, &facts);
-        Self { flags: outcome.flags | flag::ABORTED, ..outcome }
-    }
-
-    pub(super) fn bytes_max(&self) -> usize {
-        self.code.len() + self.error.len() + 8 + size_of::<ArchivedOutcome<'_>>()
-    }
-}
-
-// The longest outcome fits the room that is held back for it.
-const _: () = assert!(
-    super::ring::HEADER + 2 * AUDIT_OUTCOME_TEXT_BYTES_MAX + 8 + size_of::<ArchivedOutcome<'_>>() + super::ring::HEADER
-        <= crate::limits::AUDIT_CREDIT_BYTES
-);
-
-impl<'a> Event<'a> {
-    pub(super) fn new(facts: &LifecycleFacts<'a>) -> Self {
-        let mut flags = if facts.policy.is_some() { flag::POLICY } else { 0 };
-        let agent = cut(facts.agent, AUDIT_TEXT_BYTES_MAX, &mut flags);
-        let detail = cut(facts.detail, AUDIT_TEXT_BYTES_MAX, &mut flags);
-        Self {
-            policy: facts.policy.unwrap_or([0; 32]),
-            process: std::process::id(),
-            event: facts.event.code(),
-            mode: facts.mode.map_or(0, super::Mode::code),
-            flags,
-            version: env!("CARGO_PKG_VERSION"),
-            agent,
-            detail,
-        }
-    }
-
-    pub(super) fn bytes_max(&self) -> usize {
-        self.version.len() + self.agent.len() + self.detail.len() + 8 + size_of::<ArchivedEvent<'_>>()
-    }
-}
-
-/// Writes the archive of a record into `out`, whose start is aligned to 8. `None` when it does not fit. Allocates nothing.
-macro_rules! encode {
-    ($record:expr, $out:expr) => {
-        low::to_bytes_in_with_alloc::<_, _, Failure>($record, Buffer::from(&mut *$out), SubAllocator::new(&mut []))
-            .ok()
-            .map(|written| written.len())
-    };
-}
-
-impl Decision<'_> {
-    pub(super) fn encode(&self, out: &mut [u8]) -> Option<usize> {
-        encode!(self, out)
-    }
-}
-
-impl Outcome<'_> {
-    pub(super) fn encode(&self, out: &mut [u8]) -> Option<usize> {
-        encode!(self, out)
-    }
-}
-
-impl Event<'_> {
-    pub(super) fn encode(&self, out: &mut [u8]) -> Option<usize> {
-        encode!(self, out)
-    }
-}
-
-impl Gap {
-    pub(super) fn encode(&self, out: &mut [u8]) -> Option<usize> {
-        encode!(self, out)
-    }
-}
-
-impl Seal {
-    pub(super) fn encode(&self, out: &mut [u8]) -> Option<usize> {
-        encode!(self, out)
-    }
 }
 
 /// A payload that was checked, borrowed from its bytes.
