@@ -125,6 +125,47 @@ pub const AUDIT_HEAD_FILE_BYTES_MAX: u64 = 4096;
 // io: engine
 // ---------------------------------------------------------------------------------------------------------------------
 
+/// Task polls between two entries into the kernel: bounds how long a completion waits behind busy tasks.
+pub const POLLS_PER_TURN_MAX: u32 = 256;
+/// Operations one task may finish in one poll before it has to let the others run.
+pub const OPERATIONS_PER_POLL_MAX: u32 = 64;
+/// Submission entries of a ring; the completion queue is [`RING_COMPLETIONS_PER_ENTRY`] times as long.
+pub const RING_ENTRIES: u32 = 256;
+/// Smallest ring worth having. A kernel that lacks the memory (RLIMIT_MEMLOCK) is asked for less, down to this.
+pub const RING_ENTRIES_MIN: u32 = 32;
+/// Largest ring a user may ask for: about 400 KiB of locked memory on Linux 6.18.
+pub const RING_ENTRIES_MAX: u32 = 4096;
+/// An operation in flight may complete at any time, so completions need more room than submissions.
+pub const RING_COMPLETIONS_PER_ENTRY: u32 = 4;
+/// Receive buffers of one engine; a power of two, at most 32768 (io_uring_register_buf_ring(3)).
+pub const RECEIVE_BUFFERS: u16 = 256;
+/// Bytes of one receive buffer: the plaintext of one TLS record (RFC 8446 §5.1).
+pub const RECEIVE_BUFFER_BYTES: u32 = 16 * 1024;
+/// Largest receive buffer a user may ask for.
+pub const RECEIVE_BUFFER_BYTES_MAX: u32 = 1024 * 1024;
+/// Receive buffers taken from the heap while all others are in use. Beyond that, receives wait for one to come back.
+pub const RECEIVE_BUFFERS_OVERFLOW_MAX: usize = 1024;
+/// Bytes handed to the kernel in one send; a longer one is sent in several.
+pub const SEND_BYTES_MAX: usize = 1 << 30;
+/// Accepted connections nobody has taken yet; beyond that they wait in the kernel's backlog.
+pub const ACCEPTED_WAITING_MAX: usize = 64;
+/// Pause of a listener after the kernel ran out of descriptors or memory.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// Readiness events taken from epoll at once.
+pub const READINESS_EVENTS_MAX: usize = 256;
+/// Longest UDP payload (RFC 768: 16-bit length).
+pub const DATAGRAM_BYTES_MAX: usize = 65_535;
+/// Longest wait of the timer wheel, in milliseconds: six levels of 64 slots, less one slot of the last (two years).
+pub const TIMER_MILLISECONDS_MAX: u64 = (1 << 36) - (1 << 30);
+
+const _: () = {
+    assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 32768);
+    assert!(RING_ENTRIES_MIN <= RING_ENTRIES && RING_ENTRIES <= RING_ENTRIES_MAX);
+    assert!(RECEIVE_BUFFER_BYTES <= RECEIVE_BUFFER_BYTES_MAX);
+    assert!(RESPONSE_HEAD_WAIT.as_millis() < TIMER_MILLISECONDS_MAX as u128);
+    assert!(SEND_BYTES_MAX <= i32::MAX as usize, "a completion reports its length in an i32");
+};
+
 // ---------------------------------------------------------------------------------------------------------------------
 // io: connections, waits, caches
 // ---------------------------------------------------------------------------------------------------------------------
