@@ -180,8 +180,20 @@ pub const IDLE_WAIT: Duration = Duration::from_secs(60);
 pub const RESPONSE_HEAD_WAIT: Duration = Duration::from_secs(600);
 /// Connecting to an upstream address.
 pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// Connections of the agent waiting to be accepted, per listener; the kernel caps it at `net.core.somaxconn` (4096 since Linux 5.4).
+pub const FENCE_BACKLOG: i32 = 4096;
+/// Path sockets that are masked one by one. Each costs a mount; the kernel allows 100 000 a namespace (`fs.mount-max`).
+pub const FENCE_MASKS_MAX: usize = 10_000;
+/// What the agent can write into each of its private runtime folders (`/run`, `$XDG_RUNTIME_DIR`).
+pub const FENCE_RUN_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// What the agent can write into its `/dev` itself, which is for nodes and not for data.
+pub const FENCE_DEV_BYTES_MAX: u64 = 1024 * 1024;
+/// The agent's shared memory; browsers and databases take hundreds of megabytes.
+pub const FENCE_SHM_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
 const _: () = {
+    assert!(FENCE_DEV_BYTES_MAX < FENCE_RUN_BYTES_MAX && FENCE_RUN_BYTES_MAX < FENCE_SHM_BYTES_MAX);
+    assert!(FENCE_MASKS_MAX < 100_000);
     assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
     assert!(METHOD_BYTES_MAX + TARGET_BYTES_MAX + 64 < HEAD_BYTES_MAX);
     assert!(CHUNK_SIZE_DIGITS_MAX as usize * 4 == u64::BITS as usize);
