@@ -16,6 +16,9 @@ pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod io;
+#[deny(clippy::disallowed_types, clippy::disallowed_methods)]
 pub mod limits;
+#[deny(clippy::disallowed_types, clippy::disallowed_methods)]
 pub mod parse;
+#[deny(clippy::disallowed_types, clippy::disallowed_methods)]
 pub mod policy;
