@@ -170,16 +170,82 @@ const _: () = {
 // io: connections, waits, caches
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// From the first byte of a connection, or the end of the previous exchange's head wait, to the end of a request head.
+/// From the first byte of a request to the end of its head.
 pub const HEAD_WAIT: Duration = Duration::from_secs(10);
 /// From the first byte of a TLS connection to its finished handshake, on either side.
 pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(5);
 /// A keep-alive connection without a request under way.
 pub const IDLE_WAIT: Duration = Duration::from_secs(60);
-/// From the end of a request to the head of its response.
+/// From the end of a request to the head of its response: models think for minutes.
 pub const RESPONSE_HEAD_WAIT: Duration = Duration::from_secs(600);
-/// Connecting to an upstream address.
+/// A body, an event stream or a tunnel without a byte.
+pub const BODY_WAIT: Duration = Duration::from_secs(3600);
+/// After this long a wait for one peer also watches the other.
+pub const WATCH_AFTER: Duration = Duration::from_secs(1);
+/// Connecting to one upstream address.
 pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// What is read of a denied request's body so that the answer is not lost in a reset.
+pub const DENIED_BODY_BYTES_MAX: usize = 256 * 1024;
+/// How long a denied request's body is read for.
+pub const DENIED_BODY_WAIT: Duration = Duration::from_secs(2);
+/// How long a stopping worker lets connections end.
+pub const DRAIN_WAIT: Duration = Duration::from_secs(2);
+/// Pause after a failed accept.
+pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
+/// Open client connections of one worker.
+pub const CONNECTIONS_MAX: usize = 16 * 1024;
+/// Orders to a worker that wait.
+pub const CONTROL_QUEUE_MAX: usize = 16;
+
+/// Unused received bytes of one connection: a whole head and one read beyond it.
+pub const TRANSPORT_INBOX_BYTES_MAX: usize = 2 * HEAD_BYTES_MAX;
+/// Plaintext that is sealed before it is sent: four TLS records.
+pub const TLS_SEAL_BYTES_MAX: usize = 64 * 1024;
+/// Body bytes that are joined into one send.
+pub const RELAY_BATCH_BYTES_MAX: usize = 32 * 1024;
+
+/// Idle upstream connections of one worker.
+pub const POOL_CONNECTIONS_MAX: usize = 1024;
+/// Idle upstream connections of one route.
+pub const POOL_PER_ROUTE_MAX: usize = 64;
+/// How long an upstream connection waits for its next use; origins commonly close after 60 s.
+pub const POOL_IDLE_WAIT: Duration = Duration::from_secs(30);
+/// How often the pool is looked through.
+pub const POOL_SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// Addresses of one name that are tried.
+pub const UPSTREAM_ADDRESSES_MAX: usize = 8;
+
+/// Leaves that a worker keeps at hand.
+pub const LEAF_CACHE_MAX: usize = 1024;
+/// Life of a leaf certificate.
+pub const LEAF_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// Life of an authority that lives in memory; a run that lasts longer needs a new one.
+pub const CA_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
+/// How far before now a certificate starts to be valid, for clocks that differ.
+pub const CERTIFICATE_BACKDATE: Duration = Duration::from_secs(3600);
+/// TLS sessions that one leaf remembers for resumption.
+pub const TLS_SERVER_SESSIONS_MAX: usize = 32;
+/// TLS sessions with origins that are remembered for resumption.
+pub const TLS_CLIENT_SESSIONS_MAX: usize = 256;
+/// Jobs that wait for the office.
+pub const OFFICE_QUEUE_MAX: usize = 4096;
+
+/// Names that have a synthetic address at the same time.
+pub const SYNTHETIC_NAMES_MAX: usize = 16 * 1024;
+/// How long a program may keep a synthetic address.
+pub const SYNTHETIC_TTL_SECONDS: u32 = 60;
+/// Answers that the resolver keeps.
+pub const NAME_CACHE_MAX: u64 = 4096;
+/// How long a name server has for one answer.
+pub const NAME_WAIT: Duration = Duration::from_secs(3);
+/// How often a name server is asked.
+pub const NAME_ATTEMPTS: usize = 2;
+/// Longest DNS message over TCP that a stub needs to read.
+pub const DNS_MESSAGE_BYTES_MAX: usize = 4096;
+/// DNS connections at the same time.
+pub const DNS_CONNECTIONS_MAX: usize = 64;
+/// Life of a DNS connection.
+pub const DNS_IDLE_WAIT: Duration = Duration::from_secs(10);
 /// Connections of the agent waiting to be accepted, per listener; the kernel caps it at `net.core.somaxconn` (4096 since Linux 5.4).
 pub const FENCE_BACKLOG: i32 = 4096;
 /// Path sockets that are masked one by one. Each costs a mount; the kernel allows 100 000 a namespace (`fs.mount-max`).
@@ -195,6 +261,8 @@ const _: () = {
     assert!(FENCE_DEV_BYTES_MAX < FENCE_RUN_BYTES_MAX && FENCE_RUN_BYTES_MAX < FENCE_SHM_BYTES_MAX);
     assert!(FENCE_MASKS_MAX < 100_000);
     assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
+    assert!(SYNTHETIC_NAMES_MAX < 1 << 17, "the table must be smaller than its range");
+    assert!(CLIENT_HELLO_BYTES_MAX <= TRANSPORT_INBOX_BYTES_MAX);
     assert!(METHOD_BYTES_MAX + TARGET_BYTES_MAX + 64 < HEAD_BYTES_MAX);
     assert!(CHUNK_SIZE_DIGITS_MAX as usize * 4 == u64::BITS as usize);
     assert!(CHUNK_EXTENSION_LINE_BYTES_MAX < CHUNK_EXTENSION_BYTES_MAX);

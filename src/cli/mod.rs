@@ -5,21 +5,37 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::io::engine::{self, Choice};
 
 pub mod audit;
+pub mod demo;
 pub mod policy;
+pub mod run;
 
-/// Governs every outbound call of an unmodified program.
+/// Governs every outbound call of an unmodified program: parsed, decided by policy, forwarded or blocked, and on record.
 #[derive(Debug, Parser)]
-#[command(name = "ringfence", version, about, max_term_width = 110)]
+#[command(
+    name = "ringfence",
+    max_term_width = 110,
+    disable_version_flag = true,
+    after_help = "Examples:\n  ringfence demo\n  ringfence run --policy policy.yaml -- python agent.py"
+)]
 struct Arguments {
+    /// Print version, commit and I/O backends
+    #[arg(short = 'V', long)]
+    version: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show the whole product in one minute
+    Demo(demo::DemoArgs),
+    /// Run a command so that every outbound connection is governed
+    Run(run::RunArgs),
     /// Check and explain policies
     Policy(policy::PolicyArgs),
     /// Decode and verify audit logs
@@ -28,8 +44,37 @@ enum Command {
 
 /// Parses the process's arguments and runs the subcommand they name.
 pub fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Policy(args) => policy::run(args),
-        Command::Audit(args) => audit::run(args),
+    let arguments = Arguments::parse();
+    speak();
+    match arguments.command {
+        _ if arguments.version => version(),
+        Some(Command::Demo(args)) => demo::run(args),
+        Some(Command::Run(args)) => run::run(args),
+        Some(Command::Policy(args)) => policy::run(args),
+        Some(Command::Audit(args)) => audit::run(args),
+        None => {
+            // Nothing was asked: say what can be, on stderr, as wrong use.
+            eprintln!("{}", Arguments::command().render_help());
+            ExitCode::from(2)
+        }
     }
+}
+
+/// Sends the program's own log to stderr: warnings, or what `RINGFENCE_LOG` asks for.
+fn speak() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("RINGFENCE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("ringfence=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}
+
+fn version() -> ExitCode {
+    println!("ringfence {} ({})", env!("CARGO_PKG_VERSION"), env!("RINGFENCE_COMMIT"));
+    match engine::select(Choice::Auto) {
+        Ok(selected) => match selected.refused {
+            None => println!("I/O: io_uring (chosen), epoll"),
+            Some(why) => println!("I/O: epoll (chosen); io_uring refused: {why}"),
+        },
+        Err(error) => println!("I/O: none: {error}"),
+    }
+    ExitCode::SUCCESS
 }

@@ -1,4 +1,42 @@
 //! Composes the other floors: sockets, threads, clocks and files live here.
+//!
+//! Read [`flow`] first: it is one connection from top to bottom. Around it: [`worker`] accepts, [`admit`] opens TLS, [`judge`] decides and
+//! records, [`forward`] and [`relay`] move bytes, [`upstream`] dials. [`engine`] is what all of them wait on, [`netns`] is the fence around the
+//! program, [`resolver`] answers its DNS queries, and the [`office`] does what would block a worker.
 
 pub mod engine;
 pub mod netns;
+pub mod run;
+
+mod admit;
+mod clock;
+mod flow;
+mod forward;
+mod judge;
+mod leaves;
+mod mint;
+mod names;
+mod office;
+mod refusal;
+mod relay;
+mod resolver;
+mod synthetic;
+mod tls;
+mod transport;
+mod upstream;
+mod wire;
+mod worker;
+
+/// An authority's certificate as PEM and a server configuration for `host` that it signed: what the demo's origin needs.
+///
+/// # Errors
+/// If no certificate can be made.
+pub(crate) fn demo_certificate(
+    host: &str,
+) -> Result<(String, std::sync::Arc<rustls::ServerConfig>), Box<dyn std::error::Error + Send + Sync>> {
+    let authority = mint::Authority::new()?;
+    Ok((authority.pem().to_owned(), authority.mint(host)?))
+}
+
+#[cfg(test)]
+mod tests;

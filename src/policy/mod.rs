@@ -99,6 +99,13 @@ impl Policy {
         &self.digest
     }
 
+    /// The same policy under `mode: monitor`.
+    #[must_use]
+    pub fn monitored(mut self) -> Policy {
+        self.model.mode = Mode::Monitor;
+        self
+    }
+
     /// `mode`.
     pub fn mode(&self) -> Mode {
         self.model.mode

@@ -1,0 +1,143 @@
+//! Admits a TLS client: reads its hello, decides whether its name can be served at all, and only then mints and shakes hands.
+//!
+//! A hello that is not admitted gets the matching alert (RFC 8446 §6.2) and a record; it never reaches the office.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustls::{AlertDescription, ServerConfig};
+
+use crate::audit::Protocol;
+use crate::io::engine::{self, Buf, Stream};
+use crate::io::flow::{Arrival, refuse};
+use crate::io::synthetic::Synthetic;
+use crate::io::tls;
+use crate::io::transport::Transport;
+use crate::io::worker::Worker;
+use crate::limits::{CLIENT_HELLO_BYTES_MAX, HANDSHAKE_WAIT};
+use crate::parse::Progress;
+use crate::parse::client_hello::{self, ClientHello, HelloError, Sni};
+use crate::policy::Scheme;
+
+/// An alert to the client, and the word for the record.
+struct Inadmissible {
+    alert: AlertDescription,
+    code: &'static str,
+}
+
+/// Takes a TLS client to the end of its handshake; `None` when it was refused, which is then on record.
+pub(crate) async fn tls(
+    stream: Stream,
+    first: Buf,
+    mut arrival: Arrival,
+    worker: &Rc<Worker>,
+) -> Option<(Arrival, Transport)> {
+    arrival.scheme = Scheme::Https;
+    let admitted = engine::timeout(HANDSHAKE_WAIT, async {
+        let (received, hello) = hello(&stream, first).await?;
+        let host = host(hello, &mut arrival)?;
+        if !worker.policy().may_admit_name(&host) {
+            return Err(refused(AlertDescription::AccessDenied, "not_admitted"));
+        }
+        Ok((received, leaf(worker, &host).await?))
+    })
+    .await
+    .unwrap_or(Err(refused(AlertDescription::UserCanceled, "handshake_timeout")));
+    let (received, config) = match admitted {
+        Ok(admitted) => admitted,
+        Err(Inadmissible { alert, code }) => {
+            let _ = engine::timeout(HANDSHAKE_WAIT, stream.send_vec(fatal(alert))).await;
+            refuse(worker, &arrival, Protocol::Tls, code);
+            return None;
+        }
+    };
+    let code = match shake(stream, &received, config).await {
+        Ok(transport) => return Some((arrival, transport)),
+        Err(code) => code,
+    };
+    refuse(worker, &arrival, Protocol::Tls, code);
+    None
+}
+
+/// Reads until the hello is whole.
+async fn hello(stream: &Stream, first: Buf) -> Result<(Buf, ClientHello), Inadmissible> {
+    let mut received = first;
+    loop {
+        match client_hello::read(&received) {
+            Ok(Progress::Done(hello)) => return Ok((received, hello)),
+            Ok(Progress::More) if received.len() < CLIENT_HELLO_BYTES_MAX => {}
+            Ok(Progress::More) => return Err(refused(AlertDescription::DecodeError, "hello_too_long")),
+            Err(HelloError::Sni) => return Err(refused(AlertDescription::UnrecognisedName, "sni_invalid")),
+            Err(error) => return Err(refused(AlertDescription::DecodeError, error.code())),
+        }
+        let more = stream.recv().await.map_err(|_| refused(AlertDescription::UserCanceled, "hello_unfinished"))?;
+        if more.is_empty() {
+            return Err(refused(AlertDescription::UserCanceled, "hello_unfinished"));
+        }
+        received = Buf::from([&*received, &*more].concat());
+    }
+}
+
+/// The host that the client means, and whether we can speak to it at all.
+fn host(hello: ClientHello, arrival: &mut Arrival) -> Result<Box<str>, Inadmissible> {
+    if !hello.alpn.is_absent() && !hello.alpn.offers(tls::ALPN) {
+        if let Sni::Name(name) = hello.sni {
+            arrival.sni = Some(name);
+        }
+        return Err(refused(AlertDescription::NoApplicationProtocol, "alpn_unsupported"));
+    }
+    match hello.sni {
+        Sni::Name(name) => {
+            arrival.sni = Some(name.clone());
+            Ok(name)
+        }
+        // Without a name only a literal address is left, and a synthetic one is none: it stands for a name that was not sent.
+        Sni::Absent if !Synthetic::contains(arrival.destination.ip()) => {
+            Ok(arrival.destination.ip().to_canonical().to_string().into())
+        }
+        Sni::Absent => Err(refused(AlertDescription::UnrecognisedName, "sni_absent")),
+    }
+}
+
+/// The configuration with the host's leaf, from the cache or from the office.
+async fn leaf(worker: &Worker, host: &str) -> Result<Arc<ServerConfig>, Inadmissible> {
+    if let Some(config) = worker.leaves.borrow_mut().get(host) {
+        return Ok(config);
+    }
+    match worker.office.mint(host).await {
+        Ok(Some(config)) => {
+            worker.leaves.borrow_mut().put(host, Arc::clone(&config));
+            Ok(config)
+        }
+        Ok(None) => Err(refused(AlertDescription::InternalError, "leaf_unavailable")),
+        Err(_) => Err(refused(AlertDescription::InternalError, "overloaded")),
+    }
+}
+
+async fn shake(stream: Stream, received: &[u8], config: Arc<ServerConfig>) -> Result<Transport, &'static str> {
+    let session = rustls::ServerConnection::new(config).map_err(|_| "tls_handshake")?;
+    let transport = Transport::tls(stream, rustls::Connection::Server(session));
+    match engine::timeout(HANDSHAKE_WAIT, transport.handshake(received)).await {
+        Ok(Ok(())) => Ok(transport),
+        Ok(Err(error)) => Err(match tls::cause(&error) {
+            // What clients say whose trust store does not know us, or which pin their origin's key.
+            Some(rustls::Error::AlertReceived(
+                AlertDescription::UnknownCA
+                | AlertDescription::BadCertificate
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::DecryptError,
+            )) => "client_rejected_ca",
+            _ => "tls_handshake",
+        }),
+        Err(_) => Err("handshake_timeout"),
+    }
+}
+
+fn refused(alert: AlertDescription, code: &'static str) -> Inadmissible {
+    Inadmissible { alert, code }
+}
+
+/// A fatal alert in the clear: nothing has been negotiated yet.
+fn fatal(alert: AlertDescription) -> Vec<u8> {
+    vec![21, 3, 3, 0, 2, 2, u8::from(alert)]
+}

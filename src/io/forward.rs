@@ -1,0 +1,387 @@
+//! Forwards one admitted request and relays its response. Consumes the permit; ends with the outcome on record.
+
+use std::cell::Cell;
+use std::pin::pin;
+use std::time::Instant;
+
+use crate::audit::{Credit, Nanos, OutcomeFacts};
+use crate::io::clock;
+use crate::io::engine::{self, Either};
+use crate::io::flow::{Connection, Next};
+use crate::io::judge::{Forward, Method, Way, nanos_since};
+use crate::io::refusal::Refusal;
+use crate::io::relay::{self, Broken, Direction, Reframe, Waited};
+use crate::io::transport::{Filled, Transport};
+use crate::io::upstream::{self, Upstream};
+use crate::io::wire::{self, Delivery};
+use crate::limits::{INTERIM_RESPONSES_MAX, RELAY_BATCH_BYTES_MAX, RESPONSE_HEAD_WAIT};
+use crate::parse::Progress;
+use crate::parse::framing::{self, Framing, ResponseFraming};
+use crate::parse::head::{self, Scan, Version};
+use crate::policy::Permit;
+
+/// What is counted while an exchange runs, for its outcome.
+#[derive(Default)]
+struct Tally {
+    up: Cell<u64>,
+    down: Cell<u64>,
+    status: Cell<Option<u16>>,
+    upstream_ns: Cell<u64>,
+}
+
+/// How an exchange ended.
+enum End {
+    /// The response was delivered whole. `upstream`/`client`: that connection may carry another exchange.
+    Delivered { upstream: bool, client: bool },
+    /// Nothing of a response has reached the client: it gets an answer of ours.
+    Failed { status: u16, code: &'static str, detail: String },
+    /// The response broke off after its head was on its way.
+    Cut { code: &'static str },
+    /// The client is gone.
+    ClientGone,
+}
+
+/// What the exchange is about, once the request head is written.
+struct Exchange<'x> {
+    client: &'x Transport,
+    upstream: &'x Transport,
+    tally: &'x Tally,
+    method: Method,
+    version: Version,
+    persistent: bool,
+    sent: Instant,
+    /// Whether the request has gone up as a whole, so that the client's side may be watched for its end.
+    gone_up: Cell<bool>,
+}
+
+impl Connection {
+    /// Forwards the request whose head stands in `out`.
+    pub(crate) async fn forward(&mut self, forward: Forward) -> Next {
+        let Forward { permit, credit, way, started, framing, method, version, expects_continue, persistent } = forward;
+        let tally = Tally::default();
+        let reused = !matches!(way, Way::Dial(..));
+        let request = self.out.len();
+        let mut end = match self.reach(permit, way).await {
+            Ok(()) => self.exchange_with(framing, (method, version, persistent), expects_continue, &tally).await,
+            Err(error) => End::Failed { status: error.status, code: error.code, detail: error.detail },
+        };
+        if reused && method != Method::Other && framing == Framing::None && tally.status.get().is_none() {
+            // The origin closed a kept connection just as we used it (RFC 9110 §9.2.2): once more, on a new one.
+            if let End::Failed { code: "upstream_closed", .. } = end
+                && self.out.len() == request
+                && self.redial().await
+            {
+                end = self.exchange_with(framing, (method, version, persistent), false, &tally).await;
+            }
+        }
+        self.conclude(end, credit, started, method, &tally).await
+    }
+
+    /// Makes `self.upstream` the connection for this exchange. Taking the permit here is what ties dialling to a decision.
+    async fn reach(&mut self, _permit: Permit, way: Way) -> Result<(), upstream::DialError> {
+        match way {
+            Way::Sticky => {}
+            Way::Pooled(route, upstream) => self.upstream = Some((route, upstream)),
+            Way::Dial(route, addresses) => {
+                let policy = self.worker.policy();
+                let named = policy.upstream(&upstream::host_of(&route), route.port);
+                let upstream =
+                    upstream::dial(&addresses, route.scheme, &route.host, &self.worker.identities, named).await?;
+                self.upstream = Some((route, upstream));
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces a dead connection by a new one to the same vetted address.
+    async fn redial(&mut self) -> bool {
+        let Some((route, dead)) = self.upstream.take() else { return false };
+        let Upstream { transport, vetted } = dead;
+        drop(transport);
+        let policy = self.worker.policy();
+        let named = policy.upstream(&upstream::host_of(&route), route.port);
+        match upstream::dial(&[vetted], route.scheme, &route.host, &self.worker.identities, named).await {
+            Ok(upstream) => {
+                self.upstream = Some((route, upstream));
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Sends the request and relays the response.
+    async fn exchange_with(
+        &mut self,
+        framing: Framing,
+        (method, version, persistent): (Method, Version, bool),
+        expects_continue: bool,
+        tally: &Tally,
+    ) -> End {
+        let mut out = std::mem::take(&mut self.out);
+        let Some((_, upstream)) = &self.upstream else { return failed(502, "upstream_closed", String::new()) };
+        let exchange = Exchange {
+            client: &self.client,
+            upstream: &upstream.transport,
+            tally,
+            method,
+            version,
+            persistent,
+            sent: Instant::now(),
+            gone_up: Cell::new(false),
+        };
+        let whole = match framing {
+            Framing::None => Some(0),
+            Framing::Length(n) => {
+                usize::try_from(n).ok().filter(|n| *n <= RELAY_BATCH_BYTES_MAX && *n <= self.client.pending())
+            }
+            Framing::Chunked => None,
+        };
+        let end = match whole {
+            Some(n) => {
+                self.client.received(|bytes| out.extend_from_slice(&bytes[..n]));
+                self.client.consume(n);
+                tally.up.set(n as u64);
+                exchange.short(&mut out, n == 0).await
+            }
+            None => exchange.long(framing, expects_continue, &mut out).await,
+        };
+        self.out = out;
+        end
+    }
+
+    /// Puts the outcome on record, answers where nothing has been said yet, and says what follows.
+    async fn conclude(&mut self, end: End, credit: Credit, started: Instant, method: Method, tally: &Tally) -> Next {
+        let id = credit.id();
+        let address = self.upstream.as_ref().map(|(_, upstream)| upstream.vetted.address());
+        let mut outcome = OutcomeFacts {
+            status: tally.status.get(),
+            upstream: address,
+            bytes_up: tally.up.get(),
+            bytes_down: tally.down.get(),
+            upstream_ns: tally.upstream_ns.get(),
+            ..OutcomeFacts::default()
+        };
+        let mut answer = None;
+        let next = match &end {
+            End::Delivered { upstream, client } => {
+                if !upstream {
+                    self.upstream = None;
+                }
+                if *client { Next::Again } else { Next::Close }
+            }
+            End::Failed { status, code, detail } => {
+                self.upstream = None;
+                outcome.status = Some(*status);
+                outcome.code = Some(code);
+                outcome.error = Some(detail).filter(|detail| !detail.is_empty()).map(String::as_str);
+                answer = Some((*status, *code));
+                Next::Close
+            }
+            End::Cut { code } => {
+                self.upstream = None;
+                outcome.code = Some(code);
+                Next::Abort
+            }
+            End::ClientGone => {
+                self.upstream = None;
+                outcome.code = Some("client_gone");
+                Next::Abort
+            }
+        };
+        outcome.total_ns = nanos_since(started);
+        credit.outcome(Nanos(clock::wall()), &outcome);
+        let Some((status, code)) = answer else {
+            self.out.clear();
+            return next;
+        };
+        self.out.clear();
+        let decision = id.to_string();
+        let head_only = method == Method::Head;
+        Refusal { status, decision: Some(&decision), code: Some(code), close: true, head_only, ..Refusal::default() }
+            .write(&mut self.out);
+        self.refused(true, true).await
+    }
+}
+
+impl Exchange<'_> {
+    /// A request that is here as a whole: one entry into the kernel sends it and waits for the response.
+    async fn short(&self, out: &mut Vec<u8>, bodiless: bool) -> End {
+        let kept = out.len();
+        self.gone_up.set(true);
+        let sent = self.upstream.send_then_fill(std::mem::take(out));
+        match relay::patiently(RESPONSE_HEAD_WAIT, sent, Some(self.client)).await {
+            Waited::Done((Ok(Filled::Bytes), back)) => {
+                *out = back;
+                out.clear();
+                self.download(out).await
+            }
+            Waited::Done((Ok(Filled::End { .. }) | Err(_), back)) => {
+                *out = back;
+                debug_assert!(!bodiless || out.len() == kept, "the request is kept for a second try");
+                failed(502, "upstream_closed", String::new())
+            }
+            Waited::Expired => failed(504, "upstream_timeout", String::new()),
+            Waited::Gone => End::ClientGone,
+        }
+    }
+
+    /// A request whose body is still arriving: it goes up while the response, which may come early, is awaited.
+    async fn long(&self, framing: Framing, expects_continue: bool, out: &mut Vec<u8>) -> End {
+        if expects_continue && self.client.pending() == 0 {
+            let (told, _) = self.client.send(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()).await;
+            if told.is_err() {
+                return End::ClientGone;
+            }
+        }
+        let mut lead = std::mem::take(out);
+        let mut response = Vec::new();
+        let way = Direction { from: self.client, to: self.upstream, count: &self.tally.up, watched: false };
+        let mut up = pin!(async {
+            match framing {
+                Framing::Length(n) => relay::length(&way, n, &mut lead).await,
+                _ => relay::chunked(&way, Reframe::Chunks, &mut lead).await,
+            }
+        });
+        let end = {
+            let mut down = pin!(self.download(&mut response));
+            match engine::race(up.as_mut(), down.as_mut()).await {
+                Either::Left(Ok(())) => {
+                    self.gone_up.set(true);
+                    down.await
+                }
+                Either::Left(Err(Broken::Sender(code))) => match self.tally.status.get() {
+                    None => failed(400, code, String::new()),
+                    Some(_) => End::Cut { code },
+                },
+                // An origin that stops reading has usually answered; whatever follows, both connections end here.
+                Either::Left(Err(Broken::Receiver)) => ended(down.await),
+                Either::Right(end) => ended(end),
+            }
+        };
+        response.clear();
+        *out = response;
+        end
+    }
+
+    /// Reads the response head, writes ours, and relays the body.
+    async fn download(&self, out: &mut Vec<u8>) -> End {
+        let mut interim = 0;
+        loop {
+            let length = match self.response_head().await {
+                Ok(length) => length,
+                Err(end) => return end,
+            };
+            let parsed = self.upstream.received(|bytes| self.answer_head(&bytes[..length], out));
+            self.upstream.consume(length);
+            match parsed {
+                Ok(Answer::Interim) => {
+                    interim += 1;
+                    if interim > INTERIM_RESPONSES_MAX {
+                        return failed(502, "response_interim", String::new());
+                    }
+                    if out.is_empty() {
+                        continue;
+                    }
+                    let (told, mut back) = self.client.send(std::mem::take(out)).await;
+                    back.clear();
+                    *out = back;
+                    if told.is_err() {
+                        return End::ClientGone;
+                    }
+                }
+                Ok(Answer::Final { framing, delivery, upstream, client }) => {
+                    self.tally.upstream_ns.set(nanos_since(self.sent));
+                    let body = self.body(framing, delivery, out).await;
+                    return match body {
+                        Ok(()) => End::Delivered {
+                            upstream: upstream && self.upstream.pending() == 0,
+                            client: client && delivery != Delivery::UntilClose,
+                        },
+                        Err(Broken::Sender(code)) => End::Cut { code },
+                        Err(Broken::Receiver) => End::ClientGone,
+                    };
+                }
+                Err(code) => return failed(502, code, String::new()),
+            }
+        }
+    }
+
+    /// Waits for a whole response head.
+    async fn response_head(&self) -> Result<usize, End> {
+        let mut scan = Scan::default();
+        loop {
+            match self.upstream.received(|bytes| if bytes.is_empty() { Ok(Progress::More) } else { scan.find(bytes) }) {
+                Ok(Progress::Done(length)) => return Ok(length),
+                Ok(Progress::More) => {}
+                Err(error) => return Err(failed(502, error.code(), String::new())),
+            }
+            let watched = self.gone_up.get().then_some(self.client);
+            match relay::patiently(RESPONSE_HEAD_WAIT, self.upstream.fill(), watched).await {
+                Waited::Done(Ok(Filled::Bytes)) => {}
+                Waited::Done(Ok(Filled::End { .. })) => return Err(failed(502, "upstream_closed", String::new())),
+                Waited::Done(Err(error)) => return Err(failed(502, "upstream_closed", error.to_string())),
+                Waited::Expired => return Err(failed(504, "upstream_timeout", String::new())),
+                Waited::Gone => return Err(End::ClientGone),
+            }
+        }
+    }
+
+    /// Parses one response head and writes what the client gets of it. Synchronous: the parse borrows the inbox.
+    fn answer_head(&self, bytes: &[u8], out: &mut Vec<u8>) -> Result<Answer, &'static str> {
+        let head = head::response(bytes).map_err(|error| error.code())?;
+        match head.status {
+            101 => return Err("response_upgrade"),
+            // We have answered the expectation ourselves; a hint (RFC 8297) passes.
+            100..200 => {
+                if head.status == 103 && self.version == Version::Http11 {
+                    wire::interim(&head, out);
+                }
+                return Ok(Answer::Interim);
+            }
+            // The client never asked us for credentials; an origin that does is phishing for them.
+            407 => return Err("response_407"),
+            _ => {}
+        }
+        let method = if self.method == Method::Head { "HEAD" } else { "GET" };
+        let framing = framing::response(&head, method).map_err(|error| error.code())?;
+        let announced = framing::declared_length(&head).map_err(|error| error.code())?;
+        let delivery = Delivery::of(framing, announced, self.version);
+        let upstream = framing::persistent(head.version, &head.headers) && framing != ResponseFraming::UntilClose;
+        let client = self.persistent && self.version == Version::Http11;
+        self.tally.status.set(Some(head.status));
+        wire::response(&head, delivery, !client, out);
+        Ok(Answer::Final { framing, delivery, upstream, client })
+    }
+
+    async fn body(&self, framing: ResponseFraming, delivery: Delivery, out: &mut Vec<u8>) -> Result<(), Broken> {
+        let watched = self.gone_up.get();
+        let way = Direction { from: self.upstream, to: self.client, count: &self.tally.down, watched };
+        let reframe = if delivery == Delivery::Chunked { Reframe::Chunks } else { Reframe::Bare };
+        match framing {
+            ResponseFraming::None => relay::length(&way, 0, out).await,
+            ResponseFraming::Length(n) => relay::length(&way, n, out).await,
+            ResponseFraming::Chunked => relay::chunked(&way, reframe, out).await,
+            ResponseFraming::UntilClose => relay::until_close(&way, reframe, out).await,
+        }
+    }
+}
+
+/// What a response head came to.
+enum Answer {
+    /// A 1xx; another head follows.
+    Interim,
+    /// The final head, which stands in the output buffer.
+    Final { framing: ResponseFraming, delivery: Delivery, upstream: bool, client: bool },
+}
+
+fn failed(status: u16, code: &'static str, detail: String) -> End {
+    End::Failed { status, code, detail }
+}
+
+/// The response is through although the request is not: neither connection can carry anything after this.
+fn ended(end: End) -> End {
+    match end {
+        End::Delivered { .. } => End::Delivered { upstream: false, client: false },
+        other => other,
+    }
+}

@@ -1,0 +1,425 @@
+//! From the bytes of a head to a recorded decision, without an await: parse, canonicalise, decide, vet, record.
+//!
+//! What was decided is what is recorded and what is written for the origin, because all three come from one parse on one stack frame.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use crate::audit::{Credit, DecisionFacts, DecisionId, Inspected, Nanos, Protocol, Query, Verdict};
+use crate::io::clock;
+use crate::io::flow::Connection;
+use crate::io::refusal::Refusal;
+use crate::io::upstream::{Route, Upstream};
+use crate::io::wire;
+use crate::parse::framing::{self, Framing};
+use crate::parse::head::{self, HeadError, RequestHead, Version};
+use crate::parse::host::Host;
+use crate::parse::target::{self, Asked, Canonical, Form};
+use crate::policy::{self, Decision, Permit, Policy, Scheme, Subject, UpstreamAddress, Vetted, Via};
+
+/// The addresses of a name, or the word for why there are none.
+pub(crate) type Resolution = Result<Vec<IpAddr>, &'static str>;
+
+/// What a head came to.
+pub(crate) enum Judged {
+    /// The addresses of this host are needed first; nothing was recorded.
+    Resolve(Box<str>),
+    /// The answer stands in `out`. `body`: request body bytes may still be arriving.
+    Refused { body: bool, close: bool },
+    /// Recorded as admitted, and the head for the origin stands in `out`.
+    Forward(Forward),
+}
+
+/// A recorded admission: everything that forwarding needs, and the permit without which nothing is forwarded.
+pub(crate) struct Forward {
+    pub(crate) permit: Permit,
+    pub(crate) credit: Credit,
+    pub(crate) way: Way,
+    pub(crate) started: Instant,
+    pub(crate) framing: Framing,
+    /// Method facts that decide how the response ends and whether it may be asked again.
+    pub(crate) method: Method,
+    pub(crate) version: Version,
+    pub(crate) expects_continue: bool,
+    /// Whether the client's connection may carry another request after this.
+    pub(crate) persistent: bool,
+}
+
+/// How the origin is reached.
+pub(crate) enum Way {
+    /// By the connection that the client's last exchange used.
+    Sticky,
+    /// By a connection from the pool.
+    Pooled(Route, Upstream),
+    /// By a new connection to one of these.
+    Dial(Route, Vec<Vetted>),
+}
+
+/// What of a method outlives its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// Responses have no body.
+    Head,
+    /// May be sent again on a new connection when a kept one turns out to be dead (RFC 9110 §9.2.1).
+    Safe,
+    /// Everything else.
+    Other,
+}
+
+/// One request as judged: the parse and the time it arrived.
+struct Request<'r> {
+    head: &'r RequestHead<'r>,
+    target: &'r Canonical<'r>,
+    /// The host as text; an address literal is written out.
+    host: &'r str,
+    framing: Framing,
+    started: Instant,
+}
+
+impl Connection {
+    /// Judges the head in `bytes`.
+    pub(crate) fn judge(&mut self, bytes: &[u8], started: Instant, resolved: Option<&Resolution>) -> Judged {
+        let head = match head::request(bytes) {
+            Ok(head) => head,
+            Err(error) => return self.malformed(error.status(), error.code(), None),
+        };
+        let asked = Asked {
+            scheme: match self.arrival.scheme {
+                Scheme::Http => target::Scheme::Http,
+                Scheme::Https => target::Scheme::Https,
+            },
+            head: &head,
+            sni: self.arrival.sni.as_deref(),
+            default_port: self.arrival.destination.port(),
+            form: Form::Origin,
+            connect_authority: None,
+        };
+        let target = match target::canonical(&asked) {
+            Ok(target) => target,
+            Err(error) => return self.malformed(error.status(), error.code(), None),
+        };
+        let framing = match framing::request(&head) {
+            Ok(framing) => framing,
+            Err(error) => return self.malformed(error.status(), error.code(), Some((&head, &target))),
+        };
+        let literal;
+        let host: &str = match &target.host {
+            Host::Name(name) => name,
+            // One small allocation, only for hosts that are address literals.
+            address => {
+                literal = address.to_string();
+                &literal
+            }
+        };
+        self.decide(&Request { head: &head, target: &target, host, framing, started }, resolved)
+    }
+
+    fn decide(&mut self, request: &Request<'_>, resolved: Option<&Resolution>) -> Judged {
+        let policy = self.worker.policy();
+        let agent = self.worker.agent.clone();
+        let readings: Vec<&str>;
+        let paths: &[&str] = if request.target.readings.is_empty() {
+            &[&request.target.path]
+        } else {
+            // Only a path that can be read in more than one way costs an allocation.
+            readings = std::iter::once(&*request.target.path).chain(request.target.readings.iter()).collect();
+            &readings
+        };
+        let subject = Subject {
+            agent: &agent,
+            scheme: self.arrival.scheme,
+            host: subject_host(&request.target.host),
+            port: request.target.port,
+            address: None,
+            method: request.head.method,
+            paths,
+        };
+        let decision = policy.decide(&subject);
+        if decision.verdict == policy::Verdict::Deny && decision.enforced {
+            return self.deny(request, &policy, &decision, None);
+        }
+        self.find_way(request, &policy, &subject, resolved)
+    }
+
+    /// The decision admits the request as far as it goes without an address: find one, and let it be vetted.
+    fn find_way(
+        &mut self,
+        request: &Request<'_>,
+        policy: &Policy,
+        subject: &Subject<'_>,
+        resolved: Option<&Resolution>,
+    ) -> Judged {
+        let (scheme, port) = (self.arrival.scheme, request.target.port);
+        let mut way = Way::Sticky;
+        let mut held = None;
+        match &self.upstream {
+            Some((route, upstream)) if route.is(scheme, request.host, port) && upstream.transport.is_quiet() => {
+                held = Some(upstream.vetted.address());
+            }
+            _ => {
+                if let Some((route, upstream)) = self.upstream.take() {
+                    self.worker.pool.borrow_mut().put(route, upstream);
+                }
+                let route = || Route { scheme, host: request.host.into(), port };
+                if let Some(upstream) = self.worker.pool.borrow_mut().take(scheme, request.host, port) {
+                    held = Some(upstream.vetted.address());
+                    way = Way::Pooled(route(), upstream);
+                } else {
+                    way = Way::Dial(route(), Vec::new());
+                }
+            }
+        }
+        let upstream = policy.upstream(&subject.host, port);
+        let via = if upstream.is_some() { Via::Upstream } else { Via::Resolved };
+        let candidates: Vec<SocketAddr>;
+        let candidates: &[SocketAddr] =
+            match (held, upstream.map(|upstream| &upstream.address), &request.target.host, resolved) {
+                (Some(address), ..) => &[address],
+                (None, Some(UpstreamAddress::Socket(address)), ..) => &[*address],
+                (None, Some(UpstreamAddress::Name(_, port)), _, Some(Ok(found))) => {
+                    candidates = found.iter().map(|ip| SocketAddr::new(*ip, *port)).collect();
+                    &candidates
+                }
+                (None, Some(UpstreamAddress::Name(name, _)), _, None) => return Judged::Resolve(name.clone()),
+                (None, None, Host::V4(ip), _) => &[SocketAddr::new((*ip).into(), port)],
+                (None, None, Host::V6(ip), _) => &[SocketAddr::new((*ip).into(), port)],
+                (None, None, Host::Name(_), Some(Ok(found))) => {
+                    candidates = found.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
+                    &candidates
+                }
+                (None, None, Host::Name(name), None) => return Judged::Resolve((**name).into()),
+                (None, .., Some(Err(code))) => return self.unresolved(request, policy, subject, code),
+            };
+        self.vet(request, policy, subject, (candidates, via), way)
+    }
+
+    /// Lets policy see every candidate address. With rules about addresses the first that is admitted decides; without, all that may be
+    /// dialled are kept.
+    fn vet(
+        &mut self,
+        request: &Request<'_>,
+        policy: &Policy,
+        subject: &Subject<'_>,
+        (candidates, via): (&[SocketAddr], Via),
+        mut way: Way,
+    ) -> Judged {
+        let mut refused = None;
+        let mut admitted: Option<(Decision<'_>, Permit)> = None;
+        for candidate in candidates {
+            let decision = policy.decide(&Subject { address: Some(candidate.ip()), ..*subject });
+            let permit = match decision.admit() {
+                Ok(permit) => permit,
+                Err(_) => {
+                    refused.get_or_insert((decision, None));
+                    continue;
+                }
+            };
+            match permit.vet(policy, *candidate, via, &self.worker.own) {
+                Ok(vetted) => {
+                    if let Way::Dial(_, addresses) = &mut way {
+                        addresses.push(vetted);
+                    }
+                    admitted.get_or_insert((decision, permit));
+                    if policy.needs_address() {
+                        break;
+                    }
+                }
+                Err(refusal) => {
+                    refused.get_or_insert((decision, Some(refusal.code())));
+                }
+            }
+        }
+        let Some((decision, permit)) = admitted else {
+            return match refused {
+                Some((decision, code)) => self.deny(request, policy, &decision, code),
+                None => self.unresolved(request, policy, subject, "name_not_found"),
+            };
+        };
+        let address = match &way {
+            Way::Sticky => self.upstream.as_ref().map(|(_, upstream)| upstream.vetted.address()),
+            Way::Pooled(_, upstream) => Some(upstream.vetted.address()),
+            Way::Dial(_, addresses) => addresses.first().map(|vetted| vetted.address()),
+        };
+        let facts = DecisionFacts { upstream: address, ..self.request_facts(request, policy, &decision) };
+        match self.worker.producer.allow(Nanos(clock::wall()), &facts) {
+            Ok(credit) => {
+                wire::request(request.head, request.target, request.framing, &mut self.out);
+                Judged::Forward(self.admission(request, permit, credit, way))
+            }
+            Err(_) => self.unrecorded(request),
+        }
+    }
+
+    fn admission(&self, request: &Request<'_>, permit: Permit, credit: Credit, way: Way) -> Forward {
+        Forward {
+            permit,
+            credit,
+            way,
+            started: request.started,
+            framing: request.framing,
+            method: match request.head.method {
+                "HEAD" => Method::Head,
+                "GET" | "OPTIONS" => Method::Safe,
+                _ => Method::Other,
+            },
+            version: request.head.version,
+            expects_continue: framing::expects_continue(request.head),
+            persistent: framing::persistent(request.head.version, &request.head.headers) && !self.worker.stopping(),
+        }
+    }
+
+    /// An allowed request whose name has no address: recorded as the decision it is, with the outcome that nothing was dialled.
+    fn unresolved(
+        &mut self,
+        request: &Request<'_>,
+        policy: &Policy,
+        subject: &Subject<'_>,
+        code: &'static str,
+    ) -> Judged {
+        let decision = policy.decide(subject);
+        let facts = self.request_facts(request, policy, &decision);
+        let Ok(credit) = self.worker.producer.allow(Nanos(clock::wall()), &facts) else {
+            return self.unrecorded(request);
+        };
+        let id = credit.id();
+        let status = if code == "name_unanswered" { 504 } else { 502 };
+        let outcome = crate::audit::OutcomeFacts {
+            status: Some(status),
+            total_ns: nanos_since(request.started),
+            code: Some(code),
+            ..Default::default()
+        };
+        credit.outcome(Nanos(clock::wall()), &outcome);
+        self.answer(request, Refusal { status, code: Some(code), ..Refusal::default() }, Some(id))
+    }
+
+    /// Records a denial and writes the contract's answer. `code` says what refused where it was not the rule itself.
+    fn deny(
+        &mut self,
+        request: &Request<'_>,
+        policy: &Policy,
+        decision: &Decision<'_>,
+        code: Option<&'static str>,
+    ) -> Judged {
+        // An address is refused whatever the rules say, so no rule is named then.
+        let rule = decision.rule.filter(|_| code.is_none());
+        let code = code.or(decision.code.map(policy::Code::as_str));
+        let facts = DecisionFacts {
+            verdict: Verdict::Deny,
+            enforced: true,
+            rule: rule.map(|rule| rule.name),
+            reason: rule.and_then(|rule| rule.reason),
+            code,
+            status: Some(403),
+            ..self.request_facts(request, policy, decision)
+        };
+        // Denied also when it cannot be recorded: the loss is counted by the ring and shows as a gap.
+        let id = self.worker.producer.deny(Nanos(clock::wall()), &facts).ok();
+        let refusal = Refusal {
+            status: 403,
+            rule: rule.map(|rule| rule.name),
+            reason: rule.and_then(|rule| rule.reason),
+            remedy: rule.and_then(|rule| rule.remedy),
+            code,
+            ..Refusal::default()
+        };
+        self.answer(request, refusal, id)
+    }
+
+    fn unrecorded(&mut self, request: &Request<'_>) -> Judged {
+        self.answer(request, Refusal { status: 503, code: Some("audit_unavailable"), ..Refusal::default() }, None)
+    }
+
+    fn answer(&mut self, request: &Request<'_>, refusal: Refusal<'_>, id: Option<DecisionId>) -> Judged {
+        let body = match request.framing {
+            Framing::None | Framing::Length(0) => false,
+            // A short body that is already here is dropped; the connection stays in step.
+            Framing::Length(n) if usize::try_from(n).is_ok_and(|n| n <= self.client.pending()) => {
+                self.client.consume(usize::try_from(n).unwrap_or(0));
+                false
+            }
+            _ => true,
+        };
+        let close = body || !framing::persistent(request.head.version, &request.head.headers);
+        let id = id.map(|id| id.to_string());
+        let head_only = request.head.method == "HEAD";
+        Refusal { decision: id.as_deref(), close, head_only, ..refusal }.write(&mut self.out);
+        Judged::Refused { body, close }
+    }
+
+    /// A head that cannot be understood in exactly one way, or asks for what is not spoken: recorded, answered, closed.
+    fn malformed(
+        &mut self,
+        status: u16,
+        code: &'static str,
+        known: Option<(&RequestHead<'_>, &Canonical<'_>)>,
+    ) -> Judged {
+        let policy = self.worker.policy();
+        let facts = DecisionFacts {
+            sni: self.arrival.sni.as_deref(),
+            host: known.and_then(|(_, target)| target.host.name()),
+            port: known.map(|(_, target)| target.port),
+            method: known.map(|(head, _)| head.method),
+            path: known.map(|(_, target)| &*target.path),
+            verdict: Verdict::Deny,
+            code: Some(code),
+            policy: Some(*policy.digest()),
+            inspected: Inspected::HEAD,
+            status: Some(status),
+            ..self.worker.facts(&self.arrival)
+        };
+        let id = self.worker.producer.deny(Nanos(clock::wall()), &facts).ok().map(|id| id.to_string());
+        let refusal = Refusal { status, decision: id.as_deref(), code: Some(code), close: true, ..Refusal::default() };
+        refusal.write(&mut self.out);
+        Judged::Refused { body: true, close: true }
+    }
+
+    /// Answers a head that is not even whole: too long, or broken before its end.
+    pub(crate) async fn refuse_head(&mut self, error: &HeadError) {
+        let _ = self.malformed(error.status(), error.code(), None);
+        let _ = self.refused(true, true).await;
+    }
+
+    fn request_facts<'r>(
+        &'r self,
+        request: &'r Request<'_>,
+        policy: &Policy,
+        decision: &'r Decision<'_>,
+    ) -> DecisionFacts<'r> {
+        let rule = decision.rule;
+        DecisionFacts {
+            protocol: Protocol::Http11,
+            sni: self.arrival.sni.as_deref(),
+            host: Some(request.host),
+            port: Some(request.target.port),
+            method: Some(request.head.method),
+            path: Some(&request.target.path),
+            query: request.target.query.map(|_| Query::Redacted),
+            verdict: match decision.verdict {
+                policy::Verdict::Allow => Verdict::Allow,
+                policy::Verdict::Deny => Verdict::Deny,
+            },
+            enforced: decision.enforced,
+            rule: rule.map(|rule| rule.name),
+            reason: rule.and_then(|rule| rule.reason),
+            code: decision.code.map(policy::Code::as_str),
+            policy: Some(*policy.digest()),
+            inspected: Inspected::HEAD,
+            decide_ns: nanos_since(request.started),
+            ..self.worker.facts(&self.arrival)
+        }
+    }
+}
+
+/// Nanoseconds from `start` to now.
+pub(crate) fn nanos_since(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn subject_host<'h>(host: &'h Host<'_>) -> policy::Host<'h> {
+    match host {
+        Host::Name(name) => policy::Host::Name(name),
+        Host::V4(ip) => policy::Host::Address((*ip).into()),
+        Host::V6(ip) => policy::Host::Address((*ip).into()),
+    }
+}

@@ -1,0 +1,232 @@
+//! A worker without a namespace: a listener on loopback whose connections all claim the same destination, and origins that are scripts.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection, StreamOwned};
+
+use crate::audit::record::{self, Body};
+use crate::audit::{Mode, Writer, WriterOptions, read};
+use crate::io::engine::{self, Choice};
+use crate::io::mint::Authority;
+use crate::io::office::{Office, OfficeThread};
+use crate::io::tls::Trust;
+use crate::io::upstream::Identities;
+use crate::io::worker::{Handle, Ingress, Seed};
+use crate::policy::{self, Source};
+
+/// The name under which clients know the origin.
+pub(super) const HOST: &str = "origin.test";
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A running worker with its log.
+pub(super) struct Proxy {
+    worker: Handle,
+    office: OfficeThread,
+    writer: Writer,
+    listener: SocketAddr,
+    trust: Arc<ClientConfig>,
+    folder: tempfile::TempDir,
+}
+
+/// One record of the log, as far as tests look at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Recorded {
+    Decision { verdict: String, code: String, rule: String, host: String, path: String, status: u16 },
+    Outcome { status: u16, code: String, up: u64, down: u64 },
+}
+
+impl Proxy {
+    /// Starts a worker on `choice` whose clients all connect to port `port`, under `rules` and with the origin at `origin`.
+    pub(super) fn start(choice: Choice, origin: SocketAddr, port: u16, rules: &str) -> Proxy {
+        let text = format!(
+            "ringfence: v1\nupstreams:\n  {HOST}: {{ address: \"{origin}\" }}\n  closed.test: {{ address: \"127.0.0.1:1\" }}\nrules:\n{rules}"
+        );
+        Proxy::launch(choice, port, &text, tempfile::tempdir().unwrap())
+    }
+
+    /// Starts a worker whose clients connect to port 443, and whose origin speaks TLS with a certificate that `trust` vouches for.
+    pub(super) fn start_tls(choice: Choice, origin: SocketAddr, trust: &str, rules: &str) -> Proxy {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("trust.pem"), trust).unwrap();
+        let text = format!(
+            "ringfence: v1\nupstreams:\n  {HOST}: {{ address: \"{origin}\", trust: trust.pem }}\nrules:\n{rules}"
+        );
+        Proxy::launch(choice, 443, &text, folder)
+    }
+
+    fn launch(choice: Choice, port: u16, text: &str, folder: tempfile::TempDir) -> Proxy {
+        let loaded = policy::load(Source { name: "test.yaml", text });
+        let policy = loaded.policy.unwrap_or_else(|| panic!("{:?}", loaded.problems));
+        let authority = Authority::new().unwrap();
+        let trust = client_trust(&authority);
+        let identities = Identities::read(&policy, folder.path(), &Trust::system()).unwrap();
+        let options = WriterOptions::new(folder.path().join("audit"), folder.path().join("state"), 1);
+        let (writer, mut seats) = Writer::start(options).unwrap();
+        let (office, office_thread) = Office::open(authority).unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let seed = Seed {
+            mode: Mode::Run,
+            agent: "tester".to_owned(),
+            ingress: Ingress::Fixed(SocketAddr::from(([203, 0, 113, 1], port))),
+            policy: Arc::new(policy),
+            identities: Arc::new(identities),
+            seat: seats.pop().unwrap(),
+            office,
+            listeners: vec![listener],
+            dns_datagrams: Vec::new(),
+            dns_listeners: Vec::new(),
+            engine: engine::Options { choice, spin: Duration::ZERO, ..engine::Options::default() },
+        };
+        let worker = Handle::start(seed).unwrap();
+        Proxy { worker, office: office_thread, writer, listener: address, trust, folder }
+    }
+
+    /// A plaintext client.
+    pub(super) fn client(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.listener).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// A client under TLS, with `sni`.
+    pub(super) fn tls_client(&self, sni: &str) -> StreamOwned<ClientConnection, TcpStream> {
+        let name = ServerName::try_from(sni.to_owned()).unwrap();
+        StreamOwned::new(ClientConnection::new(Arc::clone(&self.trust), name).unwrap(), self.client())
+    }
+
+    /// Sends `request` on a connection of its own and returns everything that comes back until the proxy closes, or until nothing is owed.
+    pub(super) fn ask(&self, request: &[u8]) -> String {
+        let mut client = self.client();
+        client.write_all(request).unwrap();
+        response(&mut client).unwrap_or_default()
+    }
+
+    /// Stops everything and returns what is on record.
+    pub(super) fn stop(self) -> Vec<Recorded> {
+        self.worker.stop().unwrap();
+        self.office.join();
+        self.writer.finish().unwrap();
+        recorded(&self.folder.path().join("audit"))
+    }
+}
+
+/// One response: its head and as much body as it announces; `None` when the connection ended first.
+pub(super) fn response(stream: &mut impl Read) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut octet = [0; 1];
+    while !bytes.ends_with(b"\r\n\r\n") {
+        if stream.read(&mut octet).unwrap_or(0) == 0 {
+            return (!bytes.is_empty()).then(|| String::from_utf8(bytes).unwrap());
+        }
+        bytes.push(octet[0]);
+    }
+    let head = String::from_utf8(bytes.clone()).unwrap().to_ascii_lowercase();
+    if let Some(length) = head.lines().find_map(|line| line.strip_prefix("content-length: ")) {
+        let mut body = vec![0; length.trim().parse().unwrap()];
+        stream.read_exact(&mut body).ok()?;
+        bytes.extend_from_slice(&body);
+    } else if head.contains("transfer-encoding: chunked") {
+        while !bytes.ends_with(b"\r\n0\r\n\r\n") {
+            if stream.read(&mut octet).unwrap_or(0) == 0 {
+                break;
+            }
+            bytes.push(octet[0]);
+        }
+    } else if head.contains("connection: close") {
+        let _ = stream.read_to_end(&mut bytes);
+    }
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// An origin that hands each accepted connection to `script`, one after the other. What it received is what `script` sends on.
+pub(super) fn origin<T: Send + 'static>(
+    mut script: impl FnMut(TcpStream) -> T + Send + 'static,
+) -> (SocketAddr, Receiver<T>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (seen, received) = channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            if seen.send(script(stream)).is_err() {
+                return;
+            }
+        }
+    });
+    (address, received)
+}
+
+/// An origin under TLS, and the trust anchor that vouches for it as `name`.
+pub(super) fn tls_origin<T: Send + 'static>(
+    name: &str,
+    mut script: impl FnMut(StreamOwned<ServerConnection, TcpStream>) -> T + Send + 'static,
+) -> (SocketAddr, Receiver<T>, String) {
+    let (trust, config) = crate::io::demo_certificate(name).unwrap();
+    let (address, seen) =
+        origin(move |stream| script(StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream)));
+    (address, seen, trust)
+}
+
+/// Reads one request: its head and as much body as it announces.
+pub(super) fn request(stream: &mut impl Read) -> Option<String> {
+    response(stream)
+}
+
+fn client_trust(authority: &Authority) -> Arc<ClientConfig> {
+    use rustls::pki_types::pem::PemObject;
+    let mut roots = RootCertStore::empty();
+    roots.add(rustls::pki_types::CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
+    Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+}
+
+fn recorded(folder: &std::path::Path) -> Vec<Recorded> {
+    let mut all = Vec::new();
+    for segment in read::segments(folder).unwrap() {
+        let mut reader = read::open(&segment.path, read::Check::Links).unwrap();
+        while let Some(frame) = reader.next().unwrap() {
+            match record::body(frame.schema, frame.payload).unwrap() {
+                Body::Decision(decision) => all.push(Recorded::of_decision(decision)),
+                Body::Outcome(outcome) => all.push(Recorded::of_outcome(outcome)),
+                _ => {}
+            }
+        }
+    }
+    all
+}
+
+impl Recorded {
+    fn of_decision(decision: &record::ArchivedDecision<'_>) -> Recorded {
+        Recorded::Decision {
+            verdict: crate::audit::Verdict::from_code(decision.verdict).unwrap().word().to_owned(),
+            code: decision.code.as_str().to_owned(),
+            rule: decision.rule.as_str().to_owned(),
+            host: decision.host.as_str().to_owned(),
+            path: decision.path.as_str().to_owned(),
+            status: decision.status.to_native(),
+        }
+    }
+
+    fn of_outcome(outcome: &record::ArchivedOutcome<'_>) -> Recorded {
+        Recorded::Outcome {
+            status: outcome.status.to_native(),
+            code: outcome.code.as_str().to_owned(),
+            up: outcome.bytes_up.to_native(),
+            down: outcome.bytes_down.to_native(),
+        }
+    }
+
+    /// The code of a denial; for asserting what refused.
+    pub(super) fn code(&self) -> &str {
+        match self {
+            Recorded::Decision { code, .. } | Recorded::Outcome { code, .. } => code,
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! TLS on both sides: configurations, trust, and the words for what went wrong.
+//!
+//! TLS 1.2 and 1.3 only, `http/1.1` only, no early data, no key log, whatever the environment says. The upstream side always
+//! verifies: there is no switch that turns verification off.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ServerSessionMemoryCache;
+use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig};
+
+use crate::limits::{TLS_CLIENT_SESSIONS_MAX, TLS_SERVER_SESSIONS_MAX};
+
+/// The only protocol that is spoken inside TLS so far (RFC 7301 identifier).
+pub(crate) const ALPN: &[u8] = b"http/1.1";
+
+/// The roots that upstream servers are verified against.
+#[derive(Clone)]
+pub(crate) struct Trust {
+    roots: RootCertStore,
+    pem: Vec<u8>,
+}
+
+/// A file that configures TLS and cannot be used.
+#[derive(Debug)]
+pub struct TlsFileError {
+    path: PathBuf,
+    what: String,
+}
+
+impl std::fmt::Display for TlsFileError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.what)
+    }
+}
+
+impl std::error::Error for TlsFileError {}
+
+impl Trust {
+    /// The system's roots, from where the platform keeps them (`SSL_CERT_FILE` and `SSL_CERT_DIR` are ours to read: they are
+    /// the operator's, the fenced program cannot set them).
+    pub(crate) fn system() -> Trust {
+        let found = rustls_native_certs::load_native_certs();
+        for error in &found.errors {
+            tracing::warn!(%error, "a part of the system's trust store cannot be read");
+        }
+        let mut trust = Trust { roots: RootCertStore::empty(), pem: Vec::new() };
+        for certificate in found.certs {
+            trust.add(certificate);
+        }
+        trust
+    }
+
+    /// These roots and those of a PEM file.
+    ///
+    /// # Errors
+    /// If the file cannot be read or holds no certificate.
+    pub(crate) fn and_file(&self, path: &Path) -> Result<Trust, TlsFileError> {
+        let mut trust = self.clone();
+        for certificate in certificates(path)? {
+            trust.add(certificate);
+        }
+        Ok(trust)
+    }
+
+    /// The roots as PEM, for a program that is to trust what we trust.
+    pub(crate) fn pem(&self) -> &[u8] {
+        &self.pem
+    }
+
+    fn add(&mut self, certificate: CertificateDer<'static>) {
+        self.pem.extend_from_slice(pem(&certificate).as_bytes());
+        // A root that the verifier cannot read verifies nothing: leaving it out is safe.
+        let _ = self.roots.add(certificate);
+    }
+}
+
+/// A client configuration for upstream connections, with a client certificate (PEM: chain and key in one file) where asked.
+///
+/// # Errors
+/// If the client certificate cannot be read or used.
+pub(crate) fn client_config(trust: &Trust, identity: Option<&Path>) -> Result<Arc<ClientConfig>, TlsFileError> {
+    let roots = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsFileError { path: PathBuf::new(), what: error.to_string() })?
+        .with_root_certificates(trust.roots.clone());
+    let mut config = match identity {
+        None => roots.with_no_client_auth(),
+        Some(path) => {
+            let refuse = |what: String| TlsFileError { path: path.to_owned(), what };
+            let key = PrivateKeyDer::from_pem_file(path).map_err(|error| refuse(format!("no private key: {error}")))?;
+            roots.with_client_auth_cert(certificates(path)?, key).map_err(|error| refuse(error.to_string()))?
+        }
+    };
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.resumption = Resumption::in_memory_sessions(TLS_CLIENT_SESSIONS_MAX);
+    Ok(Arc::new(config))
+}
+
+/// A server configuration with one certificate chain.
+///
+/// # Errors
+/// If key and chain do not fit.
+pub(crate) fn server_config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    // Sessions stay within one leaf, so that a ticket never crosses from one name to another.
+    config.session_storage = ServerSessionMemoryCache::new(TLS_SERVER_SESSIONS_MAX);
+    config.send_tls13_tickets = 1;
+    Ok(Arc::new(config))
+}
+
+/// The stable word for why an upstream's TLS was refused.
+pub(crate) fn upstream_code(error: &rustls::Error) -> &'static str {
+    use CertificateError as C;
+    match error {
+        rustls::Error::InvalidCertificate(why) => match why {
+            C::Expired | C::ExpiredContext { .. } => "tls_expired",
+            C::NotValidYet | C::NotValidYetContext { .. } => "tls_not_yet_valid",
+            C::Revoked => "tls_revoked",
+            C::NotValidForName | C::NotValidForNameContext { .. } => "tls_wrong_host",
+            C::UnknownIssuer => "tls_untrusted",
+            _ => "tls_certificate",
+        },
+        rustls::Error::NoCertificatesPresented => "tls_certificate",
+        rustls::Error::AlertReceived(_) => "tls_refused",
+        rustls::Error::PeerIncompatible(_) => "tls_version",
+        _ => "tls_handshake",
+    }
+}
+
+/// The TLS error inside an I/O error, where there is one.
+pub(crate) fn cause(error: &std::io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFileError> {
+    let refuse = |what: String| TlsFileError { path: path.to_owned(), what };
+    let found = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| refuse(format!("not readable as PEM: {error}")))?;
+    if found.is_empty() { Err(refuse("holds no certificate".to_owned())) } else { Ok(found) }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn pem(certificate: &CertificateDer<'_>) -> String {
+    let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+    pem::encode_config(&pem::Pem::new("CERTIFICATE", certificate.as_ref()), config)
+}
