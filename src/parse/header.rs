@@ -368,3 +368,6 @@ impl Known {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! The naive oracle of these rules stands with the heads' properties: [`crate::parse::head::properties`].
+
+use super::*;
+use crate::parse::head::properties::{request_properties, response_properties};
+use crate::parse::head::{RequestHead, request, response};
+
+fn asked(text: &str) -> Result<RequestHead<'_>, HeadError> {
+    request_properties(text.as_bytes());
+    request(text.as_bytes())
+}
+
+fn nominating(value: &str) -> Result<(), HeadError> {
+    asked(&format!("GET / HTTP/1.1\r\nHost: a.example\r\nConnection: {value}\r\n\r\n")).map(|_| ())
+}
+
+#[test]
+fn rejects_nominations_of_fields_that_travel() {
+    for name in [
+        "Host",
+        "Content-Length",
+        "Transfer-Encoding",
+        "Authorization",
+        "Cookie",
+        "Mcp-Name",
+        "X-Policy",
+        "Content-Type",
+        "Expect",
+        "Accept",
+        "Origin",
+        "User-Agent",
+        "Via",
+        "X-Forwarded-For",
+        "Mcp-Session-Id",
+        "Last-Event-ID",
+        "Content-Encoding",
+        "Range",
+        "Trailer",
+        "Proxy-Authorization",
+    ] {
+        assert_eq!(nominating(&format!("keep-alive, {name}")), Err(HeadError::Nomination), "{name}");
+    }
+    for value in ["close", "Keep-Alive", "TE, close", "Upgrade, HTTP2-Settings", "", " , ,close,,"] {
+        assert_eq!(nominating(value), Ok(()), "{value}");
+    }
+}
+
+#[test]
+fn keeps_hop_by_hop_fields_back() {
+    let head = asked(
+        "GET / HTTP/1.1\r\nHost: a\r\nAccept: x\r\nConnection: close\r\nConnection: te\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\n\
+         Proxy-Authorization: secret\r\nTE: trailers\r\nTrailer: X\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\nX: y\r\n\r\n",
+    )
+    .unwrap();
+    assert_eq!(head.headers.end_to_end().map(|(name, _)| name).collect::<Vec<_>>(), ["Accept", "X"]);
+    assert!(head.headers.connection().close);
+}
+
+#[test]
+fn keeps_back_what_a_response_nominates() {
+    let text =
+        b"HTTP/1.1 200 OK\r\nX-Hop: 1\r\nConnection: keep-alive, x-hop\r\nAlt-Svc: h3\r\nHost: odd\r\nX-End: 2\r\n\r\n";
+    response_properties(text);
+    let head = response(text).unwrap();
+    assert_eq!(head.headers.end_to_end().map(|(name, _)| name).collect::<Vec<_>>(), ["Host", "X-End"]);
+    assert!(head.headers.is_hop_by_hop("X-HOP") && !head.headers.is_hop_by_hop("x-end"));
+}
+
+#[test]
+fn knows_every_field_by_its_name_in_any_case() {
+    for bit in 0..=Known::AltSvc as usize {
+        let known = ALL[bit];
+        assert_eq!(known as usize, bit);
+        assert_eq!(Known::of(known.name()), Some(known));
+        assert_eq!(Known::of(&known.name().to_ascii_uppercase()), Some(known));
+        assert_eq!(Known::of(&format!("{}x", known.name())), None);
+        let other = known.name().replace(['a', 'e', 'o', 'u'], "y");
+        assert_eq!(Known::of(&other), None, "{other}");
+    }
+}
+
+const ALL: [Known; 28] = [
+    Known::Host,
+    Known::ContentLength,
+    Known::TransferEncoding,
+    Known::Connection,
+    Known::Upgrade,
+    Known::Expect,
+    Known::ContentType,
+    Known::ContentEncoding,
+    Known::Authorization,
+    Known::Origin,
+    Known::LastEventId,
+    Known::McpMethod,
+    Known::McpName,
+    Known::McpProtocolVersion,
+    Known::McpSessionId,
+    Known::WebSocketAccept,
+    Known::WebSocketExtensions,
+    Known::WebSocketKey,
+    Known::WebSocketProtocol,
+    Known::WebSocketVersion,
+    Known::KeepAlive,
+    Known::ProxyAuthenticate,
+    Known::ProxyAuthorization,
+    Known::ProxyConnection,
+    Known::Te,
+    Known::Trailer,
+    Known::Http2Settings,
+    Known::AltSvc,
+];
