@@ -1,5 +1,7 @@
 //! What holds for every input of the head parser. Unit tests, property tests and the fuzz targets call the same functions.
 
+#![allow(clippy::expect_used, reason = "a property that does not hold panics, as the fuzzer wants it")]
+
 use super::*;
 use crate::parse::framing::{self, Framing, ResponseFraming};
 

@@ -1,5 +1,7 @@
 //! What holds for every host, path and target. Unit tests, property tests and the fuzz target call the same functions.
 
+#![allow(clippy::expect_used, reason = "a property that does not hold panics, as the fuzzer wants it")]
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;
