@@ -182,6 +182,9 @@ fn fresh_proc() -> Result<(), FenceError> {
 /// Root owns the kernel's control files and needs no capability to write to many of them: `core_pattern`, `release_agent`,
 /// `uevent_helper` and their like would have the kernel run a program on the host.
 fn guard_kernel_files() -> Result<(), FenceError> {
+    // A user namespace inside may mount cgroups anew, and writable, from a cgroup namespace of its own: so there is none to be had.
+    let cgroup_namespaces = "/proc/sys/user/max_cgroup_namespaces";
+    fs::write(cgroup_namespaces, "0").at(Step::ReadOnly, cgroup_namespaces)?;
     for entry in fs::read_dir("/proc").at(Step::ReadOnly, "/proc")?.flatten() {
         let (name, path) = (entry.file_name(), entry.path());
         let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
