@@ -1,4 +1,5 @@
 //! Claims about the fence, tried from inside it. As root they are tried as root and as an ordinary user.
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which clippy takes for other code")]
 
 #[path = "fence/outside.rs"]
 mod outside;
@@ -24,7 +25,8 @@ fn nothing_gets_out() {
         let doors = room.folder("doors");
         let canaries = Canaries::listen(&doors);
         listen_at(&room.join("exposed.sock"));
-        let hidden: Vec<_> = ["state", "audit"].map(|name| (room.folder(name), room.file(&format!("{name}/file"), SECRET))).into();
+        let hidden: Vec<_> =
+            ["state", "audit"].map(|name| (room.folder(name), room.file(&format!("{name}/file"), SECRET))).into();
         let policy = room.file("policy.yaml", &format!("ringfence: v1\ndefault: allow # {SECRET}\nrules: []\n"));
         let runtime = room.folder("runtime");
         listen_at(&runtime.join("bus"));
@@ -74,9 +76,11 @@ fn connections_to_anywhere_arrive_with_their_destination() {
         \x20   with socket.create_connection((host, int(port)), 5) as s: print(s.recv(200).decode().strip())";
     for user in users() {
         let room = Room::new();
-        let hosts = ["198.51.100.7", "80", "2001:db8::5", "8443", "198.51.100.7", "15001", "10.99.0.2", "22", "8.8.8.8", "53"];
+        let hosts =
+            ["198.51.100.7", "80", "2001:db8::5", "8443", "198.51.100.7", "15001", "10.99.0.2", "22", "8.8.8.8", "53"];
         let lines = stdout(room.fence(user, &[python(), "-c", dial]).args(hosts));
-        let expected = "to 198.51.100.7:80\nto [2001:db8::5]:8443\nto 198.51.100.7:15001\nto 10.99.0.2:22\nto 8.8.8.8:53\n";
+        let expected =
+            "to 198.51.100.7:80\nto [2001:db8::5]:8443\nto 198.51.100.7:15001\nto 10.99.0.2:22\nto 8.8.8.8:53\n";
         assert_eq!(lines, expected, "as {user}");
     }
 }
@@ -103,7 +107,8 @@ fn names_are_asked_of_the_stub() {
 #[test]
 fn resolv_conf_is_at_the_stub_whatever_the_host_has() {
     let room = Room::new();
-    let etc = "mount -t tmpfs none /etc; echo 'root:x:0:0::/:/bin/sh' > /etc/passwd; mkdir /etc/ssl; ln -s ssl /etc/certs";
+    let etc =
+        "mount -t tmpfs none /etc; echo 'root:x:0:0::/:/bin/sh' > /etc/passwd; mkdir /etc/ssl; ln -s ssl /etc/certs";
     for host in [
         ":",
         "echo nameserver 192.0.2.53 > /etc/resolv.conf; echo 192.0.2.1 secret-name > /etc/hosts",
@@ -146,7 +151,8 @@ fn a_working_directory_that_is_hidden_shows_empty() {
     let state = room.folder("state");
     room.file("state/key", SECRET);
     for user in users() {
-        let mut command = room.fence(user, &["--hide-dir", ".", "--", "sh", "-c", "pwd; ls -A . ; cat key || echo none"]);
+        let mut command =
+            room.fence(user, &["--hide-dir", ".", "--", "sh", "-c", "pwd; ls -A . ; cat key || echo none"]);
         let expected = format!("{}\nnone\n", state.display());
         assert_eq!(stdout(command.current_dir(&state)), expected, "as {user}");
     }
@@ -186,7 +192,11 @@ fn descriptors_and_proxy_variables_stay_outside() {
     for user in users() {
         let room = Room::new();
         let mut fenced = Command::new("sh");
-        fenced.args(["-c", "exec 9</etc/passwd; exec \"$@\"", "sh"]).arg(room.join("fence")).args(["sh", "-c", "ls /proc/self/fd; echo; env"]);
+        fenced.args(["-c", "exec 9</etc/passwd; exec \"$@\"", "sh"]).arg(room.join("fence")).args([
+            "sh",
+            "-c",
+            "ls /proc/self/fd; echo; env",
+        ]);
         be(&mut fenced, user);
         fenced.env("https_proxy", "http://192.0.2.1").env("ALL_PROXY", "x").env("KEPT", "yes").current_dir(room.path());
         let seen = stdout(&mut fenced);

@@ -1,5 +1,11 @@
 //! The outside of the tests: users to be, folders that they can use, canaries that tell when somebody reaches them, and the commands that
 //! raise a fence.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests, which clippy takes for other code"
+)]
 
 use std::{
     fs,
@@ -40,7 +46,9 @@ impl Room {
     pub(crate) fn new() -> Self {
         let room = Self { folder: tempfile::tempdir().unwrap() };
         open_to_all(room.path());
-        for (from, name) in [(example(), "fence"), (script("escape.py"), "escape.py"), (script("terminal.py"), "terminal.py")] {
+        for (from, name) in
+            [(example(), "fence"), (script("escape.py"), "escape.py"), (script("terminal.py"), "terminal.py")]
+        {
             install(&from, &room.join(name));
         }
         room
@@ -81,7 +89,10 @@ impl Room {
         let root = nix::unistd::geteuid().is_root();
         let mut command = Command::new("unshare");
         command.arg(if root { "-m" } else { "-Urm" });
-        command.args(["sh", "-e", "-c", &format!("{prepare}\nexec \"$@\""), "sh"]).arg(self.join("fence")).args(arguments);
+        command
+            .args(["sh", "-e", "-c", &format!("{prepare}\nexec \"$@\""), "sh"])
+            .arg(self.join("fence"))
+            .args(arguments);
         command.current_dir(self.path());
         command
     }
@@ -207,5 +218,8 @@ pub(crate) fn addresses() -> Vec<String> {
 /// `"net": 4026531833, …`: our namespaces, which nothing inside may be in.
 pub(crate) fn namespaces() -> serde_json::Value {
     let inode = |name: &str| fs::metadata(format!("/proc/self/ns/{name}")).unwrap().ino();
-    ["net", "mnt", "pid", "ipc", "user", "cgroup"].iter().map(|name| ((*name).to_owned(), serde_json::Value::from(inode(name)))).collect()
+    ["net", "mnt", "pid", "ipc", "user", "cgroup"]
+        .iter()
+        .map(|name| ((*name).to_owned(), serde_json::Value::from(inode(name))))
+        .collect()
 }

@@ -87,15 +87,21 @@ def a_shell_stops_and_continues_it():
 def an_interactive_shell_inside_has_job_control():
     terminal = Terminal(FENCE, "env", "PS1=inside:", "bash", "--norc", "--noprofile", "-i")
     terminal.expect("inside:")
-    terminal.type("sh -c 'echo slee''ping; exec sleep 600'\n")
+    terminal.type("sh -c 'trap \"echo interr\"\"upted; exit\" INT; trap \"echo contin\"\"ued\" CONT; echo slee\"\"ping; while :; do read line; done'\n")
     terminal.expect("sleeping")
     terminal.type("\x1a")
     terminal.expect("Stopped")
-    terminal.type("kill -9 %1; wait %1; exit 4\n")
+    terminal.expect("inside:")
+    terminal.type("fg\n")
+    terminal.expect("continued")
+    terminal.type("\x03")
+    terminal.expect("interrupted")
+    terminal.expect("inside:")
+    terminal.type("exit 4\n")
     equal(terminal.end(), 4, "exit code of the inner shell")
 
 
-signal.alarm(60)
+signal.alarm(30)
 for claim in (ctrl_c_reaches_the_command, the_command_reads_and_knows_its_terminal, a_shell_stops_and_continues_it,
               an_interactive_shell_inside_has_job_control):
     claim()

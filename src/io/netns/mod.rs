@@ -8,7 +8,7 @@
 //! Knows nothing of policy or records. The invariant: the command executes only after every step succeeded; any failure is a
 //! [`FenceError`] and nothing has run. `docs/adr/0003-fence.md` says why it is built this way and what it leaves open.
 //!
-//! Read on in [`init`], which is the inside, then [`view`].
+//! Read on in `init`, which is the inside, then `view`.
 
 mod command;
 mod confine;
