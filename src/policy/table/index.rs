@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::Refs;
+use super::facts::Refs;
 use super::sets::{SetId, SetsBuilder};
 use super::words::{IntMap, Words};
 use crate::limits;

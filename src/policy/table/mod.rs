@@ -10,8 +10,10 @@
 //! Nothing here allocates, locks or grows while deciding.
 
 mod compile;
+mod facts;
 mod index;
 mod paths;
+mod search;
 mod sets;
 mod words;
 
@@ -20,10 +22,10 @@ mod tests;
 
 use std::net::IpAddr;
 
-use self::sets::{BLOCK_RULES, Block, SetId, Sets};
+use self::facts::{Facts, Refs, Tentative};
+use self::sets::Sets;
 use super::model::{Condition, Rule};
 use super::subject::{Subject, embedded_v4};
-use crate::limits;
 
 /// Kinds of rules, in the order in which they are numbered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,81 +93,6 @@ pub(super) struct Table {
     methods: index::Methods,
     paths: paths::Paths,
     blocks: index::Blocks,
-}
-
-/// The sets of rules that one dimension of one subject unites.
-#[derive(Debug, Clone, Copy)]
-struct Refs {
-    sets: [SetId; limits::POLICY_SETS_MAX],
-    count: u8,
-    /// Rules in all sets together.
-    rules: u32,
-    /// There were more sets than fit, so the dimension is asked of every candidate.
-    overflowed: bool,
-}
-
-/// Which sets of the path dimension hold candidates only, by their place in [`Refs`].
-#[derive(Debug, Clone, Copy, Default)]
-struct Tentative(u32);
-
-const _: () = assert!(limits::POLICY_SETS_MAX < 32);
-
-/// One subject, resolved.
-pub(super) struct Facts<'s> {
-    subject: &'s Subject<'s>,
-    refs: [Refs; DIMENSIONS],
-    tentative: Tentative,
-    /// Dimensions that hold whatever the rule says: the address of an allow while it is unknown.
-    open: u8,
-    /// Dimensions that every candidate is asked about: the path of an allow when there are several readings.
-    confirm: u8,
-}
-
-impl Refs {
-    const NONE: Refs = Refs { sets: [SetId::NONE; limits::POLICY_SETS_MAX], count: 0, rules: 0, overflowed: false };
-
-    #[inline]
-    fn add(&mut self, set: SetId, len: impl Fn(SetId) -> u32) {
-        if set.is_none() {
-            return;
-        }
-        match self.sets.get_mut(usize::from(self.count)) {
-            Some(slot) => {
-                *slot = set;
-                self.count += 1;
-                self.rules += len(set);
-            }
-            None => self.overflow(),
-        }
-    }
-
-    #[inline]
-    fn clear(&mut self) {
-        (self.count, self.rules, self.overflowed) = (0, 0, false);
-    }
-
-    fn overflow(&mut self) {
-        self.overflowed = true;
-    }
-
-    fn count(&self) -> u8 {
-        self.count
-    }
-
-    #[inline]
-    fn sets(&self) -> &[SetId] {
-        self.sets.get(..usize::from(self.count)).unwrap_or_default()
-    }
-}
-
-impl Tentative {
-    fn mark(&mut self, place: u8) {
-        self.0 |= 1u32.checked_shl(u32::from(place)).unwrap_or(0);
-    }
-
-    fn has(self, place: usize) -> bool {
-        self.0 >> place & 1 == 1
-    }
 }
 
 impl Table {
@@ -277,187 +204,9 @@ impl Table {
         facts.tentative = Tentative(0);
         self.paths.resolve(reading, path, &mut facts.tentative, |set| self.sets.len(set));
     }
-
-    /// The earliest match in the file over the groups of one kind, if it comes before `best`.
-    fn best(&self, groups: &[Group], facts: &Facts<'_>, model: &[Rule], best: Option<u32>) -> Option<u32> {
-        let mut best = best.unwrap_or(u32::MAX);
-        for group in groups {
-            let Some(first) = self.rules.get(group.first as usize) else { continue };
-            if *first < best
-                && let Some(rule) = self.search(group, facts, model).and_then(|id| self.rules.get(id as usize))
-            {
-                best = best.min(*rule);
-            }
-        }
-        (best != u32::MAX).then_some(best)
-    }
-
-    /// The number of the first match in a group.
-    #[inline]
-    fn search(&self, group: &Group, facts: &Facts<'_>, model: &[Rule]) -> Option<u32> {
-        let shape = group.shape & !facts.open;
-        let mut lead: Option<(Dimension, u32)> = None;
-        let (mut indexed, mut confirm) = (0, facts.confirm & shape);
-        for dimension in dimensions(shape) {
-            let refs = facts.refs(dimension);
-            if refs.overflowed {
-                confirm |= dimension.bit();
-                continue;
-            }
-            if refs.count == 0 {
-                return None;
-            }
-            indexed |= dimension.bit();
-            if lead.is_none_or(|(_, fewest)| refs.rules < fewest) {
-                lead = Some((dimension, refs.rules));
-            }
-        }
-        let query = Query { table: self, facts, model, group, indexed, confirm };
-        match lead {
-            None if confirm == 0 => Some(group.first),
-            None => (group.first..group.end).find(|id| query.confirms(*id)),
-            Some((lead, rules)) if rules as usize <= limits::POLICY_SET_LIST_MAX => query.by_list(lead),
-            Some(_) => query.by_block(),
-        }
-    }
-}
-
-impl Facts<'_> {
-    #[inline]
-    fn refs(&self, dimension: Dimension) -> &Refs {
-        let [host, endpoint, method, path, address] = &self.refs;
-        match dimension {
-            Dimension::Host => host,
-            Dimension::Endpoint => endpoint,
-            Dimension::Method => method,
-            Dimension::Path => path,
-            Dimension::Address => address,
-        }
-    }
 }
 
 #[inline]
 fn dimensions(shape: u8) -> impl Iterator<Item = Dimension> {
     Dimension::ALL.into_iter().filter(move |dimension| shape & dimension.bit() != 0)
-}
-
-/// One group under one subject.
-struct Query<'q> {
-    table: &'q Table,
-    facts: &'q Facts<'q>,
-    model: &'q [Rule],
-    group: &'q Group,
-    /// Dimensions that the index answers.
-    indexed: u8,
-    /// Dimensions that each candidate is asked about.
-    confirm: u8,
-}
-
-impl Query<'_> {
-    /// Goes through the few rules of the leading dimension.
-    #[inline]
-    fn by_list(&self, lead: Dimension) -> Option<u32> {
-        let mut best = self.group.end;
-        for set in self.facts.refs(lead).sets() {
-            let ids = self.table.sets.list(*set).iter().copied();
-            for id in ids.skip_while(|id| *id < self.group.first).take_while(|id| *id < best) {
-                if self.contains(id, lead) && self.confirms(id) {
-                    best = id;
-                    break;
-                }
-            }
-        }
-        (best < self.group.end).then_some(best)
-    }
-
-    /// Goes through the blocks that every dimension has.
-    fn by_block(&self) -> Option<u32> {
-        let sets = &self.table.sets;
-        let blocks = self.group.first / BLOCK_RULES..self.group.end.div_ceil(BLOCK_RULES);
-        for word in blocks.start / 64..blocks.end.div_ceil(64) {
-            let mut present = within(word, &blocks);
-            for dimension in dimensions(self.indexed) {
-                let united =
-                    self.facts.refs(dimension).sets().iter().fold(0, |all, set| all | sets.summary(*set, word));
-                present &= united;
-            }
-            while present != 0 {
-                let block = word * 64 + present.trailing_zeros();
-                present &= present - 1;
-                if let Some(id) = self.in_block(block) {
-                    return Some(id);
-                }
-            }
-        }
-        None
-    }
-
-    #[inline]
-    fn in_block(&self, block: u32) -> Option<u32> {
-        let mut left: Block = [u64::MAX; 8];
-        for dimension in dimensions(self.indexed) {
-            let mut united: Block = [0; 8];
-            for set in self.facts.refs(dimension).sets() {
-                self.table.sets.unite_block(*set, block, &mut united);
-            }
-            let mut any = 0;
-            for (left, united) in left.iter_mut().zip(united) {
-                *left &= united;
-                any |= *left;
-            }
-            if any == 0 {
-                return None;
-            }
-        }
-        for (word, mut bits) in (0..).zip(left) {
-            while bits != 0 {
-                let id = block * BLOCK_RULES + word * 64 + bits.trailing_zeros();
-                bits &= bits - 1;
-                if self.confirms(id) {
-                    return Some(id);
-                }
-            }
-        }
-        None
-    }
-
-    /// Whether the other dimensions' sets hold the rule too.
-    #[inline]
-    fn contains(&self, id: u32, lead: Dimension) -> bool {
-        let holds = |dimension| self.facts.refs(dimension).sets().iter().any(|set| self.table.sets.contains(*set, id));
-        dimensions(self.indexed & !lead.bit()).all(holds)
-    }
-
-    /// Asks a candidate what the index left open.
-    #[inline]
-    fn confirms(&self, id: u32) -> bool {
-        let mut ask = self.confirm;
-        if self.indexed & Dimension::Path.bit() != 0 && self.facts.tentative.0 != 0 && !self.surely(id) {
-            ask |= Dimension::Path.bit();
-        }
-        ask == 0 || self.ask(id, ask)
-    }
-
-    /// Whether a set of the path dimension that holds no mere candidates holds the rule.
-    fn surely(&self, id: u32) -> bool {
-        let sets = self.facts.refs(Dimension::Path).sets().iter().enumerate();
-        sets.filter(|(place, _)| !self.facts.tentative.has(*place)).any(|(_, set)| self.table.sets.contains(*set, id))
-    }
-
-    #[cold]
-    fn ask(&self, id: u32, dimensions_left: u8) -> bool {
-        let rule = self.table.rules.get(id as usize).and_then(|rule| self.model.get(*rule as usize));
-        let Some(rule) = rule else { return false };
-        let mut conditions = dimensions(dimensions_left).flat_map(Dimension::conditions);
-        conditions.all(|condition| rule.holds(*condition, self.facts.subject))
-    }
-}
-
-/// The bits of a summary word that belong to a range of blocks.
-#[inline]
-fn within(word: u32, blocks: &std::ops::Range<u32>) -> u64 {
-    let first = word * 64;
-    let low = u64::MAX.checked_shl(blocks.start.saturating_sub(first)).unwrap_or(0);
-    let high = u64::MAX.checked_shl(blocks.end.saturating_sub(first)).unwrap_or(0);
-    low & !high
 }

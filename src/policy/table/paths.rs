@@ -3,9 +3,9 @@
 //! Literal segments, whole-segment `*` and a closing `**` are decided by the walk. A pattern with another `*` or `**` hangs at the end
 //! of its plain beginning, and its rules are candidates: they are matched one by one if nothing else rules them out.
 
+use super::facts::{Refs, Tentative};
 use super::sets::{SetId, SetsBuilder};
 use super::words::{IntMap, Words, u32_of};
-use super::{Refs, Tentative};
 use crate::limits;
 
 /// The compiled index.
