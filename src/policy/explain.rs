@@ -76,3 +76,6 @@ fn nearest(policy: &Policy, subject: &Subject<'_>) -> Option<Missed> {
     let (_, _, rule, first) = candidates.min_by_key(|(host, more, ..)| (*host, *more))?;
     Some(Missed { rule: rule.name.to_string(), condition: first.as_str() })
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,19 +65,99 @@ fn names_every_mistake_of_a_file_with_its_place_and_remedy() {
 }
 
 #[test]
-fn refuses_text_that_is_no_yaml_with_its_place() {
-    let found = lines("ringfence: v1\nrules: [\n");
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].starts_with("p.yaml:"), "{found:?}");
-    eprintln!("{found:?}");
-    eprintln!("{:?}", lines("ringfence: v1\nringfence: v1\n"));
-    eprintln!("{:?}", lines("a: &x [1]\nb: {<<: *x}"));
-    eprintln!("{:?}", lines(""));
-    eprintln!("{:?}", lines("\u{0}"));
-    eprintln!("{:?}", lines("a: 1\n---\nb: 2\n"));
-    eprintln!("{:?}", lines(&rule("host: !x y.example")));
-    eprintln!("{:?}", lines(&"[".repeat(100)));
-    eprintln!("{:?}", lines("ringfence: v1\n1: 2\n[a]: 3\n"));
+fn refuses_text_that_is_no_policy_with_its_place() {
+    let cases = [
+        ("ringfence: v1\nrules: [\n", "p.yaml:2:8: error: unclosed bracket"),
+        ("ringfence: v1\nringfence: v1\n", "p.yaml:2:1: error: duplicate mapping key `ringfence`"),
+        ("a: &x {b: 1}\nc: {<<: *x}\n", "p.yaml:2:5: error: merge key"),
+        ("", "p.yaml:1:1: error: a policy is a map, this is nothing"),
+        ("- a\n", "p.yaml:1:1: error: a policy is a map, this is a list"),
+        ("a: 1\n---\nb: 2\n", "p.yaml:2:1: error: YAML document too large or too complex"),
+        ("rules: []\n", "p.yaml:1:1: error: the version is missing (begin with `ringfence: v1`)"),
+        ("ringfence: 1\nrules: []\n", "p.yaml:1:12: error: the version is `v1`, found the number `1`"),
+        ("ringfence: v1\nrules: {}\n", "p.yaml:2:8: error: `rules` is a list, found a map"),
+        ("ringfence: v1\nrules:\n", "p.yaml:2:6: error: `rules` is a list, found nothing"),
+        ("ringfence: v1\nrules: [a]\n", "p.yaml:2:9: error: a rule is a map, found the text `a`"),
+    ];
+    for (text, start) in cases {
+        let found = lines(text);
+        assert!(found.iter().any(|line| line.starts_with(start)), "{text:?}: {found:?}");
+    }
+}
+
+#[test]
+fn refuses_hosts_that_no_request_can_have_and_says_what_to_write() {
+    let cases = [
+        ("https://api.example/x", "(write `host: api.example`, and the rest as `scheme`, `port` and `path`)"),
+        ("api.example:8443", "(write `host: api.example` and `port: 8443`)"),
+        ("10.0.0.0/8", "(write `cidr: 10.0.0.0/8`)"),
+        ("api*.example", "(write `*.example.com` for all names below `example.com`)"),
+        ("a.*.example", "(write `*.example.com` for all names below `example.com`)"),
+        ("bücher.example", "(write the name as it stands on the wire, with `xn--` labels)"),
+        ("a..example", "has an empty or too long label"),
+        ("-a.example", "begins or ends with a hyphen"),
+        ("127.1", "(write an IPv4 address as four decimal numbers)"),
+        ("0x7f000001", "(write an IPv4 address as four decimal numbers)"),
+        ("$none", "there is no group `$none` (define it under `hosts:`)"),
+    ];
+    for (host, part) in cases {
+        let found = lines(&rule(&format!("host: \"{host}\"")));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("p.yaml:4:11: error: ") && found[0].contains(part), "{found:?}");
+    }
+}
+
+#[test]
+fn refuses_values_that_cannot_match() {
+    let cases = [
+        ("host: []", "an empty `host` never matches"),
+        ("path: api", "(write `/api`)"),
+        ("path: /a?b=c", "(leave the query out)"),
+        ("method: get", "(did you mean `GET`?)"),
+        ("method: \"*\"", "(leave `method` out to mean every method)"),
+        ("cidr: 10.1.0.0/8", "(did you mean `10.0.0.0/8`?)"),
+        ("cidr: x", "`x` is no address block"),
+        ("port: 65536", "a port is a number from 1 to 65535"),
+        ("port: \"443\"", "a port is a number from 1 to 65535, found the text `443`"),
+        ("scheme: htps", "(did you mean `https`?)"),
+        ("monitor: true", "`monitor` belongs to a deny"),
+        ("deny: b", "the rule both allows and denies"),
+        ("reason: 404", "`reason` is a text, found the number `404` (put it in quotes)"),
+        ("reason: \"a\\nb\"", "`reason` holds a control character"),
+        ("access: read-only\n    method: DELETE", "no method satisfies both"),
+    ];
+    for (line, part) in cases {
+        let found = lines(&rule(line));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(": error: ") && found[0].contains(part), "{found:?}");
+    }
+    assert!(
+        lines("ringfence: v1\nrules:\n  - allow: a\n    host: a.example\n  - deny: a\n")[0]
+            .contains("p.yaml:5:5: error: the name `a` is taken by the rule in line 3")
+    );
+    assert!(lines("ringfence: v1\nrules:\n  - host: a.example\n")[0].contains("neither allows nor denies"));
+    assert!(
+        lines("ringfence: v1\nhosts: { g: [] }\nrules: []\n")[0].contains("p.yaml:2:13: error: the group `g` is empty")
+    );
+}
+
+#[test]
+fn refuses_upstreams_that_cannot_be_dialled() {
+    let cases = [
+        ("a.example: 10.0.0.1:80", "an upstream is a map"),
+        ("a.example: {}", "the upstream has no address"),
+        ("a.example: { address: 10.0.0.1 }", "`10.0.0.1` has no port"),
+        ("a.example: { address: \"169.254.169.254:80\" }", "instance metadata is never dialled"),
+        ("a.example: { address: \"0.0.0.0:80\" }", "the unspecified address cannot be dialled"),
+        ("metadata.google.internal: { address: \"10.0.0.1:80\" }", "serves instance metadata"),
+        ("a.example: { address: \"10.0.0.1:80\", trsut: x }", "(did you mean `trust`?)"),
+        ("\"*.example\": { address: \"10.0.0.1:80\" }", "has a `*`"),
+    ];
+    for (line, part) in cases {
+        let found = lines(&format!("ringfence: v1\nrules: []\nupstreams:\n  {line}\n"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("p.yaml:4:") && found[0].contains(part), "{found:?}");
+    }
 }
 
 #[test]

@@ -1,9 +1,9 @@
 use proptest::prelude::*;
 
-use crate::policy::properties;
+use crate::policy::{Effect, Host, Scheme, Source, Subject, load, properties};
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
     fn decides_as_the_reference_evaluator(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
@@ -13,5 +13,55 @@ proptest! {
     #[test]
     fn loads_any_text_or_says_why(text in "(ringfence: v1\n)?(rules:\n)?([ -~\n\t]|é|☃|- allow: |host: |path: |    ){0,120}") {
         properties::loads_or_says_why(&text);
+    }
+}
+
+/// Every pattern of nine segments that are `a` or `*`, and a request that all of them match: more nodes than one walk visits.
+#[test]
+fn a_path_that_leads_everywhere_is_still_decided() {
+    let mut text = String::from("ringfence: v1\nrules:\n");
+    for number in 0..512u32 {
+        let segment = |bit: u32| if number >> bit & 1 == 1 { "/*" } else { "/a" };
+        let path: String = (0..9).map(segment).collect();
+        let port = if number == 300 { 443 } else { 8443 };
+        text += &format!("- allow: r{number}\n  path: {path}\n  port: {port}\n");
+    }
+    let policy = load(Source { name: "p", text: &text }).policy.unwrap();
+    let named = |paths: &[&str]| {
+        let host = Host::Name("x.example");
+        let method = "GET";
+        let subject = Subject { agent: "", scheme: Scheme::Https, host, port: 443, address: None, method, paths };
+        policy.decide(&subject).rule.map(|rule| rule.name.to_owned())
+    };
+    assert_eq!(named(&["/a/a/a/a/a/a/a/a/a"]).as_deref(), Some("r300"));
+    assert_eq!(named(&["/b/a/a/a/a/a/a/a/a"]), None);
+}
+
+#[test]
+fn a_large_policy_gives_the_same_answers_as_its_rules_one_by_one() {
+    let mut text = String::from("ringfence: v1\nrules:\n");
+    for n in 0..3_000 {
+        let effect = if n % 3 == 0 { "deny" } else { "allow" };
+        let (host, method) = (n % 7, ["GET", "PUT", "POST"][n % 3]);
+        text += &format!("- {effect}: r{n}\n  host: h{host}.example\n  method: {method}\n  path: /p{}/**\n", n % 11);
+    }
+    let policy = load(Source { name: "p", text: &text }).policy.unwrap();
+    for (host, method, path) in
+        (0..8).flat_map(|h| ["GET", "PUT", "POST"].map(|m| (h, m))).flat_map(|(h, m)| (0..12).map(move |p| (h, m, p)))
+    {
+        let (host, path) = (format!("h{host}.example"), format!("/p{path}/x"));
+        let subject = Subject {
+            agent: "",
+            scheme: Scheme::Https,
+            host: Host::Name(&host),
+            port: 443,
+            address: None,
+            method,
+            paths: &[&path],
+        };
+        let matching = || policy.rules().iter().filter(|rule| rule.failed(&subject).is_none());
+        let deny = matching().find(|rule| rule.effect == Effect::Deny);
+        let expected = deny.or_else(|| matching().next()).map(|rule| &*rule.name);
+        assert_eq!(policy.decide(&subject).rule.map(|rule| rule.name), expected);
     }
 }
