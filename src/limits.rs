@@ -60,6 +60,8 @@ pub const POLICY_YAML_DEPTH_MAX: usize = 24;
 pub const POLICY_YAML_ALIASES_MAX: usize = 1_000;
 /// Most pairs of a deny and another rule that are compared to warn of rules that can never win; beyond, loading would take long.
 pub const POLICY_LINT_PAIRS_MAX: usize = 1_000_000;
+/// Most problems that loading one policy names.
+pub const POLICY_PROBLEMS_MAX: usize = 1_000;
 /// Longest rule name, reason or remedy in octets: all three go into refusals and audit records.
 pub const POLICY_TEXT_BYTES_MAX: usize = 1_024;
 /// Most segments of a path pattern: the walk over the path index keeps one entry for each on its stack.

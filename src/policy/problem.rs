@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::limits;
+
 /// How much a problem matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -54,11 +56,12 @@ impl fmt::Display for Problem {
 pub(super) struct Problems {
     file: String,
     list: Vec<Problem>,
+    errors: usize,
 }
 
 impl Problems {
     pub(super) fn new(file: &str) -> Self {
-        Self { file: file.to_owned(), list: Vec::new() }
+        Self { file: file.to_owned(), list: Vec::new(), errors: 0 }
     }
 
     pub(super) fn error(&mut self, place: Place, message: impl Into<String>, remedy: impl Into<String>) {
@@ -70,7 +73,7 @@ impl Problems {
     }
 
     pub(super) fn has_errors(&self) -> bool {
-        self.list.iter().any(|problem| problem.severity == Severity::Error)
+        self.errors > 0
     }
 
     /// All problems in the order of the file.
@@ -79,20 +82,52 @@ impl Problems {
         self.list
     }
 
+    /// Keeps a problem, unless there are so many already that nobody reads on; the first error is always kept.
     fn push(&mut self, severity: Severity, place: Place, message: String, remedy: String) {
-        let remedy = (!remedy.is_empty()).then_some(remedy);
-        self.list.push(Problem { severity, file: self.file.clone(), place, message, remedy });
+        let first_error = severity == Severity::Error && self.errors == 0;
+        self.errors += usize::from(severity == Severity::Error);
+        if self.list.len() >= limits::POLICY_PROBLEMS_MAX && !first_error {
+            return;
+        }
+        let remedy = (!remedy.is_empty()).then(|| printable(&remedy));
+        self.list.push(Problem { severity, file: self.file.clone(), place, message: printable(&message), remedy });
     }
+}
+
+/// The text on one line of bounded length: problems quote the file, and end up on terminals.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len().min(limits::POLICY_TEXT_BYTES_MAX));
+    for character in text.chars() {
+        if out.len() >= limits::POLICY_TEXT_BYTES_MAX {
+            out.push('…');
+            break;
+        }
+        if character.is_control() {
+            out.extend(character.escape_debug());
+        } else {
+            out.push(character);
+        }
+    }
+    out
 }
 
 /// The nearest of `known` to a misspelt word, as a remedy; empty when nothing is near.
 pub(super) fn did_you_mean<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> String {
+    if word.len() > WORD_BYTES_MAX {
+        return String::new();
+    }
     let lower = word.to_lowercase();
     known
         .into_iter()
+        .take(WORDS_MAX)
         .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
         .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
         .min()
         .map(|(_, candidate)| format!("did you mean `{candidate}`?"))
         .unwrap_or_default()
 }
+
+/// Longer words are not misspelt but something else.
+const WORD_BYTES_MAX: usize = 64;
+/// Candidates looked at: a file with many groups and many misspelt ones still loads in linear time.
+const WORDS_MAX: usize = 256;

@@ -1,6 +1,6 @@
 //! Host patterns and named groups.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::super::host::{HostError, HostPattern};
 use super::super::problem::{Place, Problems, did_you_mean};
@@ -10,7 +10,7 @@ use super::{map, values};
 /// The groups of `hosts:`, and which of them a rule has named.
 #[derive(Debug, Default)]
 pub(in super::super) struct Groups {
-    by_name: HashMap<String, Group>,
+    by_name: BTreeMap<String, Group>,
 }
 
 #[derive(Debug)]
@@ -22,7 +22,7 @@ struct Group {
 
 impl Groups {
     pub(super) fn read(node: &Node, problems: &mut Problems) -> Self {
-        let mut by_name = HashMap::new();
+        let mut by_name = BTreeMap::new();
         for entry in map(node, "`hosts`", problems) {
             let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
             if entry.key.is_empty() || !entry.key.chars().all(fits) {
@@ -80,10 +80,10 @@ impl Groups {
             group.used = true;
             return Some(group.hosts.clone());
         }
-        let mut known: Vec<String> = self.by_name.keys().map(|known| format!("${known}")).collect();
-        known.sort();
-        let remedy = match did_you_mean(&format!("${name}"), known.iter().map(String::as_str)) {
-            near if !near.is_empty() => near,
+        let names = || self.by_name.keys().map(String::as_str);
+        let known: Vec<String> = names().take(16).map(|known| format!("${known}")).collect();
+        let remedy = match did_you_mean(name, names()) {
+            near if !near.is_empty() => near.replacen('`', "`$", 1),
             _ if known.is_empty() => "define it under `hosts:`".to_owned(),
             _ => format!("the groups are {}", known.join(", ")),
         };

@@ -182,3 +182,17 @@ fn a_policy_exists_if_and_only_if_there_is_no_error() {
     let refused = load(Source { name: "p", text: "ringfence: v2\nrules: []\n" });
     assert!(refused.policy.is_none() && refused.problems.iter().any(|p| p.severity == Severity::Error));
 }
+
+#[test]
+fn suggests_the_group_that_was_meant() {
+    let found = lines("ringfence: v1\nhosts: { llm: [a.example] }\nrules:\n  - allow: a\n    host: $lmm\n");
+    assert_eq!(found[0], "p.yaml:2:10: warning: no rule uses the group `$llm` (remove it, or name it in a rule)");
+    assert_eq!(found[1], "p.yaml:5:11: error: there is no group `$lmm` (did you mean `$llm`?)");
+}
+
+#[test]
+fn names_a_bounded_number_of_problems_on_one_line_each() {
+    let found = lines(&format!("ringfence: v1\nrules:\n{}", "  - \"\\e[31m\\n\": 1\n".repeat(3_000)));
+    assert!(found.len() <= crate::limits::POLICY_PROBLEMS_MAX + 1, "{}", found.len());
+    assert!(found.iter().all(|line| !line.chars().any(char::is_control)), "{}", found[0]);
+}
