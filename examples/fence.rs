@@ -18,7 +18,7 @@ use std::{
     thread,
 };
 
-use ringfence::io::netns::{Plan, original_destination, raise};
+use ringfence::io::netns::{FenceError, Plan, original_destination, raise};
 
 fn main() -> ExitCode {
     match run(&plan(std::env::args_os().skip(1))) {
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 }
 
 fn plan(mut arguments: impl Iterator<Item = OsString>) -> Plan {
-    let mut plan = Plan { trust_bundle: b"no certificate\n".to_vec(), ..Plan::default() };
+    let mut plan = Plan::default();
     while let Some(argument) = arguments.next() {
         let list = match argument.to_str() {
             Some("--hide-dir") => &mut plan.hide_dirs,
@@ -49,7 +49,7 @@ fn plan(mut arguments: impl Iterator<Item = OsString>) -> Plan {
 }
 
 fn run(plan: &Plan) -> Result<i32, Box<dyn Error>> {
-    let mut fence = raise(plan)?;
+    let mut fence = raise(plan, || Ok::<_, FenceError>(b"no certificate\n".to_vec()))?;
     for listener in fence.listeners.drain(..).chain(fence.dns_tcp.drain(..)) {
         thread::spawn(move || tell(&listener));
     }

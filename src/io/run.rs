@@ -125,9 +125,13 @@ pub fn run(options: Options) -> Result<Finished, RunError> {
     for path in [&options.state, &audit] {
         std::fs::create_dir_all(path).map_err(|error| RunError::Folder(path.clone(), error))?;
     }
-    let authority = Authority::new()?;
-    let bundle = [system.pem(), authority.pem().as_bytes()].concat();
-    let mut fence = netns::raise(&plan(&options, &audit, bundle))?;
+    // Made after the fork: no key of this run was ever in the memory of a process inside.
+    let mut authority = None;
+    let mut fence = netns::raise(&plan(&options, &audit), || {
+        let made = authority.insert(Authority::new()?);
+        Ok::<_, RunError>([system.pem(), made.pem().as_bytes()].concat())
+    })?;
+    let authority = authority.ok_or(RunError::Engine(io::ErrorKind::NotFound.into()))?;
     let (writer, mut seats) = Writer::start(WriterOptions {
         agent: options.agent.clone(),
         mode: Some(Mode::Run),
@@ -159,7 +163,7 @@ pub fn run(options: Options) -> Result<Finished, RunError> {
     Ok(Finished { status, audit })
 }
 
-fn plan(options: &Options, audit: &Path, trust_bundle: Vec<u8>) -> Plan {
+fn plan(options: &Options, audit: &Path) -> Plan {
     let bundle = OsStr::new(netns::TRUST_BUNDLE_PATH);
     Plan {
         command: options.command.clone(),
@@ -168,7 +172,6 @@ fn plan(options: &Options, audit: &Path, trust_bundle: Vec<u8>) -> Plan {
         hide_files: options.policy_file.iter().cloned().collect(),
         expose: options.expose.clone(),
         env_remove: Vec::new(),
-        trust_bundle,
     }
 }
 

@@ -3,13 +3,17 @@
 //! Its end is a message too. Pid 1 exits when ringfence's end is gone, and ringfence learns from pid 1's end that everything inside is dead.
 
 use std::{
-    io::{self, IoSlice, IoSliceMut},
+    fs::File,
+    io::{self, IoSlice, IoSliceMut, Read, Seek, Write},
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg, sendmsg,
-    socketpair,
+use nix::sys::{
+    memfd::{MFdFlags, memfd_create},
+    socket::{
+        AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recvmsg, sendmsg,
+        socketpair,
+    },
 };
 
 use super::error::FenceError;
@@ -65,6 +69,25 @@ impl Channel {
             Order::Continue { foreground } => (CONTINUE, i32::from(*foreground)),
         };
         self.send(tag, &value.to_ne_bytes(), &[])
+    }
+
+    /// Hands the trust bundle to pid 1, in a memory file: it may be longer than a message.
+    pub(super) fn hand_bundle(&self, bundle: &[u8]) -> io::Result<()> {
+        let mut file = File::from(memfd_create(c"trust", MFdFlags::MFD_CLOEXEC)?);
+        file.write_all(bundle)?;
+        self.send(BUNDLE, &[], &[ControlMessage::ScmRights(&[file.as_raw_fd()])])
+    }
+
+    /// The trust bundle, which follows [`Order::Mapped`]; `None` when ringfence is gone.
+    pub(super) fn take_bundle(&self) -> io::Result<Option<Vec<u8>>> {
+        let (bytes, mut descriptors) = self.receive()?;
+        let (Some(&BUNDLE), Some(file)) = (bytes.first(), descriptors.pop()) else { return Ok(None) };
+        let mut file = File::from(file);
+        // The offset is shared with the end that wrote.
+        file.rewind()?;
+        let mut bundle = Vec::new();
+        file.read_to_end(&mut bundle)?;
+        Ok(Some(bundle))
     }
 
     /// The next order; `None` when ringfence is gone or speaks nonsense, which pid 1 treats alike.
@@ -166,6 +189,7 @@ const START: u8 = b's';
 const SIGNAL: u8 = b'k';
 const SIGNAL_GROUP: u8 = b'g';
 const CONTINUE: u8 = b'c';
+const BUNDLE: u8 = b't';
 const LISTENERS: u8 = b'L';
 const READY: u8 = b'R';
 const FAILED: u8 = b'F';
@@ -193,6 +217,9 @@ mod tests {
             ringfence.order(&order).unwrap();
             assert_eq!(init.next_order().unwrap(), Some(order));
         }
+        let bundle = vec![7; 300_000];
+        ringfence.hand_bundle(&bundle).unwrap();
+        assert!(init.take_bundle().unwrap() == Some(bundle));
         init.report_stopped(20).unwrap();
         assert!(matches!(ringfence.next_report().unwrap(), Some(Report::Stopped(20))));
         init.report_listeners(&[init.as_fd(), init.as_fd()]).unwrap();

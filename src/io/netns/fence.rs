@@ -46,8 +46,6 @@ pub struct Plan {
     pub hide_files: Vec<PathBuf>,
     /// Host sockets, files or folders that stay visible although they are sockets or lie below `/run` or `/dev`.
     pub expose: Vec<PathBuf>,
-    /// PEM certificates, placed at [`super::TRUST_BUNDLE_PATH`].
-    pub trust_bundle: Vec<u8>,
 }
 
 /// A fence that stands. Dropping it before [`Fence::wait`] answered kills whatever runs inside.
@@ -73,10 +71,13 @@ pub struct Fence {
 /// Signals that are for the command (SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2 and those of job control) are blocked here,
 /// so that threads started later inherit that and [`Fence::wait`] can pass them on.
 ///
+/// `trust` makes the PEM certificates that are placed at [`super::TRUST_BUNDLE_PATH`] and over the system's own bundles. It is called after the
+/// fork, so that a key it makes was never in the memory of a process inside.
+///
 /// # Errors
 ///
-/// When any step fails; then nothing is left behind and nothing has run.
-pub fn raise(plan: &Plan) -> Result<Fence, FenceError> {
+/// When any step fails, `trust` included; then nothing is left behind and nothing has run.
+pub fn raise<E: From<FenceError>>(plan: &Plan, trust: impl FnOnce() -> Result<Vec<u8>, E>) -> Result<Fence, E> {
     check_streams()?;
     let command = Command::prepare(&plan.command, std::env::vars_os(), &plan.env_remove, &plan.env_set)?;
     let filters = seccomp::programs()?;
@@ -100,10 +101,10 @@ pub fn raise(plan: &Plan) -> Result<Fence, FenceError> {
     drop(theirs);
     let init = match forked {
         Ok(Some(init)) => init,
-        Ok(None) => return Err(FenceError::new(Step::Clone, "", io::Error::from_raw_os_error(libc::ECHILD))),
+        Ok(None) => return Err(FenceError::new(Step::Clone, "", io::Error::from_raw_os_error(libc::ECHILD)).into()),
         Err(error) => {
             let _ = mask.thread_set_mask();
-            return Err(error);
+            return Err(error.into());
         }
     };
     let sockets = Sockets::default();
@@ -118,15 +119,17 @@ pub fn raise(plan: &Plan) -> Result<Fence, FenceError> {
         terminal,
         code: None,
     };
-    fence.complete()?;
+    let bundle = trust()?;
+    fence.complete(&bundle)?;
     Ok(fence)
 }
 
 impl Fence {
-    /// Maps the ids, takes the listeners and waits until everything stands.
-    fn complete(&mut self) -> Result<(), FenceError> {
+    /// Maps the ids, hands the trust bundle in, takes the listeners and waits until everything stands.
+    fn complete(&mut self, bundle: &[u8]) -> Result<(), FenceError> {
         spawn::map_ids(self.init)?;
         self.channel.order(&Order::Mapped).at(Step::Control, "")?;
+        self.channel.hand_bundle(bundle).at(Step::Control, "trust bundle")?;
         loop {
             match self.channel.next_report().at(Step::Control, "")? {
                 Some(Report::Listeners(descriptors)) => {
@@ -289,7 +292,6 @@ fn view(plan: &Plan) -> Result<View, FenceError> {
         runtime_dir: runtime_dir.filter(|path| path.is_dir() && path.parent().is_some()),
         working_dir: std::env::current_dir().at(Step::WorkingDirectory, "")?,
         hostname: gethostname().unwrap_or_default(),
-        trust_bundle: plan.trust_bundle.clone(),
     })
 }
 

@@ -68,13 +68,14 @@ impl Inside<'_> {
         if self.channel.next_order().at(Step::Control, "")? != Some(Order::Mapped) {
             return Ok(None);
         }
+        let Some(bundle) = self.channel.take_bundle().at(Step::Control, "trust bundle")? else { return Ok(None) };
         // Out of ringfence's process group, which the command's processes must not be able to join.
         setpgid(Pid::from_raw(0), Pid::from_raw(0)).at(Step::Control, "process group")?;
         let mode_mask = umask(Mode::empty());
         let sockets = network::raise()?;
         self.channel.report_listeners(&sockets.descriptors()).at(Step::Control, "listeners")?;
         drop(sockets);
-        self.view.build()?;
+        self.view.build(&bundle)?;
         umask(mode_mask);
         SigSet::all().thread_set_mask().at(Step::Control, "signals")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;

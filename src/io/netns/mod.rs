@@ -37,5 +37,5 @@ pub use nftables::{DNS_PORT, REDIRECT_PORT};
 pub use original_destination::original_destination;
 pub use routes::{AGENT_V4, AGENT_V6};
 
-/// Where the command finds [`Plan::trust_bundle`]: in its private `/run`, read-only.
+/// Where the command finds the trust bundle that [`raise`] was given: in its private `/run`, read-only.
 pub const TRUST_BUNDLE_PATH: &str = "/run/ringfence/ca-bundle.crt";

@@ -39,12 +39,11 @@ pub(super) struct View {
     pub(super) runtime_dir: Option<PathBuf>,
     pub(super) working_dir: PathBuf,
     pub(super) hostname: OsString,
-    pub(super) trust_bundle: Vec<u8>,
 }
 
 impl View {
     /// Builds it. On success the process stands in its working directory again, by path and so under the masks.
-    pub(super) fn build(&self) -> Result<(), FenceError> {
+    pub(super) fn build(&self, bundle: &[u8]) -> Result<(), FenceError> {
         let before = mountinfo::read().at(Step::Mounts, "/proc/self/mountinfo")?;
         mounts::make_private().at(Step::Mounts, "/")?;
         let devices = Devices::take()?;
@@ -56,7 +55,7 @@ impl View {
         for kept in &exposed {
             kept.put_back(&private)?;
         }
-        self.place_files(&private)?;
+        self.place_files(&private, bundle)?;
         self.mask_sockets(&before)?;
         guard_kernel_files()?;
         self.hide_ourselves(&before)?;
@@ -87,19 +86,23 @@ impl View {
     }
 
     /// Our own read-only folder: the trust bundle, the name files and the empty file that masks are made of.
-    fn place_files(&self, private: &[PathBuf]) -> Result<(), FenceError> {
+    fn place_files(&self, private: &[PathBuf], bundle: &[u8]) -> Result<(), FenceError> {
         let own = Path::new(OWN);
         make_folder(own, 0o755)?;
         mounts::cover(own, "0755", FENCE_RUN_BYTES_MAX).at_path(Step::Runtime, own)?;
         let hosts = hosts(&self.hostname);
-        let files =
-            [(TRUST_BUNDLE_PATH, &self.trust_bundle[..]), (RESOLV, STUB.as_bytes()), (HOSTS, &hosts[..]), (EMPTY, b"")];
+        let files = [(TRUST_BUNDLE_PATH, bundle), (RESOLV, STUB.as_bytes()), (HOSTS, &hosts[..]), (EMPTY, b"")];
         for (path, contents) in files {
             fs::write(path, contents).at(Step::Names, path)?;
             fs::set_permissions(path, fs::Permissions::from_mode(0o444)).at(Step::Names, path)?;
         }
         names::place(Path::new(RESOLV), Path::new("/etc/resolv.conf"), private)?;
-        names::place(Path::new(HOSTS), Path::new("/etc/hosts"), private)
+        names::place(Path::new(HOSTS), Path::new("/etc/hosts"), private)?;
+        // Programs that read the system's bundle and no variable (GnuTLS, Go, anything with a path of its own) find ours there.
+        for path in SYSTEM_BUNDLES.map(Path::new).into_iter().filter(|path| path.is_file()) {
+            mounts::bind(Path::new(TRUST_BUNDLE_PATH), path).at_path(Step::Names, path)?;
+        }
+        Ok(())
     }
 
     /// An empty file over every path socket that can be reached from here and is not exposed.
@@ -129,6 +132,15 @@ impl View {
         Ok(())
     }
 }
+
+/// Where distributions keep the trust bundle: Debian, Alpine and Arch; Fedora and RHEL; openSUSE; OpenSSL's own default.
+const SYSTEM_BUNDLES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 
 fn all_names(before: &[Mount], path: &Path) -> Vec<PathBuf> {
     let mut all = mountinfo::aliases(before, path);
