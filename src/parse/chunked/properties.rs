@@ -99,7 +99,9 @@ fn naive(bytes: &[u8]) -> Outcome {
             Ok(line) => line,
             Err(()) => return Outcome { data, end: End::Fault },
         };
-        let Some((size, extension)) = naive_size_line(line, ended) else { return Outcome { data, end: End::Fault } };
+        // In front of a CR the line has all its characters, whatever comes behind it.
+        let complete = at + line.len() < bytes.len();
+        let Some((size, extension)) = naive_size_line(line, complete) else { return Outcome { data, end: End::Fault } };
         extensions += extension;
         if extension > CHUNK_EXTENSION_LINE_BYTES_MAX || extensions > CHUNK_EXTENSION_BYTES_MAX {
             return Outcome { data, end: End::Fault };
@@ -133,12 +135,11 @@ fn naive_line(bytes: &[u8]) -> Result<(&[u8], bool), ()> {
     }
 }
 
-/// Size and octets of extension, where the line is valid or, not having ended, can become so. A line that stands in front of a lone CR has ended
-/// as far as its characters go, which the caller's next byte decides.
-fn naive_size_line(line: &[u8], ended: bool) -> Option<(u64, usize)> {
+/// Size and octets of extension, where the line is valid or, not being complete, can become so.
+fn naive_size_line(line: &[u8], complete: bool) -> Option<(u64, usize)> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let size = match digits {
-        0 => (line.is_empty() && !ended).then_some(0),
+        0 => (line.is_empty() && !complete).then_some(0),
         1..=16 => u64::from_str_radix(std::str::from_utf8(&line[..digits]).ok()?, 16).ok(),
         _ => None,
     };
@@ -151,7 +152,7 @@ fn naive_size_line(line: &[u8], ended: bool) -> Option<(u64, usize)> {
         extension += name;
         rest = &after[name..];
         if name == 0 {
-            return (rest.is_empty() && !ended).then_some((size, extension));
+            return (rest.is_empty() && !complete).then_some((size, extension));
         }
         let [b'=', after @ ..] = rest else { continue };
         extension += 1;
@@ -159,7 +160,7 @@ fn naive_size_line(line: &[u8], ended: bool) -> Option<(u64, usize)> {
         extension += length;
         rest = &after[length..];
         if !whole {
-            return (rest.is_empty() && !ended).then_some((size, extension));
+            return (rest.is_empty() && !complete).then_some((size, extension));
         }
     }
     rest.is_empty().then_some((size, extension))

@@ -69,6 +69,7 @@ fn rejects_odd_sizes() {
         assert_eq!(fault(format!("{line}\r\nhello\r\n0\r\n\r\n").as_bytes()), ChunkedError::Size, "{line:?}");
     }
     assert_eq!(fault(&[b'0'; 64 * 1024]), ChunkedError::Size);
+    assert_eq!(fault(b"\r"), ChunkedError::Size, "as soon as it is there");
     assert_eq!(end(b"0000000000000005\r\nhello\r\n0\r\n\r\n"), End::Done(30));
     assert_eq!(end(b"7FFFFFFFFFFFFFFF\r\nx"), End::More);
 }

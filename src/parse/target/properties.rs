@@ -11,7 +11,10 @@ use crate::parse::{head, path};
 /// Everything that holds for any two texts taken as request target and `Host`, on every kind of connection.
 pub fn target_properties(target: &str, host_text: &str) {
     host_properties(host_text);
-    path_properties(target);
+    // Only what a request target can hold comes to the path parser.
+    if target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        path_properties(target);
+    }
     for method in ["GET", "OPTIONS", "CONNECT"] {
         let text = format!("{method} {target} HTTP/1.1\r\nHost: {host_text}\r\n\r\n");
         let Ok(head) = head::request(text.as_bytes()) else { continue };
