@@ -67,8 +67,7 @@ fn keeps_back_what_a_response_nominates() {
 
 #[test]
 fn knows_every_field_by_its_name_in_any_case() {
-    for bit in 0..=Known::AltSvc as usize {
-        let known = ALL[bit];
+    for (bit, known) in ALL.into_iter().enumerate() {
         assert_eq!(known as usize, bit);
         assert_eq!(Known::of(known.name()), Some(known));
         assert_eq!(Known::of(&known.name().to_ascii_uppercase()), Some(known));
