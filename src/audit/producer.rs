@@ -40,11 +40,11 @@ impl Health {
     const ENDED: u8 = 2;
 
     pub(super) fn is_good(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == Self::GOOD
+        self.0.load(Ordering::Acquire) == Self::GOOD
     }
 
     pub(super) fn set(&self, good: bool) {
-        // Acquire-release only so that tests and operators who see the change also see what led to it.
+        // An ended writer stays ended.
         let _ = self.0.compare_exchange(
             if good { Self::BAD } else { Self::GOOD },
             if good { Self::GOOD } else { Self::BAD },
@@ -144,7 +144,7 @@ impl Producer {
         self.0.event(time, facts).map_err(|refused| self.0.refuse(refused, |counts| &counts.events))
     }
 
-    /// Whether the log can be written now: one relaxed load. [`Producer::allow`] and [`Producer::deny`] ask by themselves.
+    /// Whether the log can be written now: one load. [`Producer::allow`] and [`Producer::deny`] ask by themselves.
     pub fn is_writable(&self) -> bool {
         self.0.health.is_good()
     }

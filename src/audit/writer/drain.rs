@@ -178,11 +178,12 @@ impl Drain {
 
     #[cold]
     fn refuse(&mut self, turn: Instant, trouble: Trouble) {
+        // First the reason, so that whoever is refused can ask for it.
+        self.control.say(Some(trouble.to_string()));
         self.health.set(false);
         if self.refused.is_none() {
             tracing::error!(%trouble, "audit log not writable: traffic is refused until it is");
         }
-        self.control.say(Some(trouble.to_string()));
         self.refused = Some((turn + AUDIT_RETRY_WAIT, trouble));
     }
 

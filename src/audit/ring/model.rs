@@ -1,0 +1,80 @@
+//! Every interleaving and every reordering that the memory model allows, on a ring small enough to go through them all.
+//!
+//! `RUSTFLAGS="--cfg ringfence_loom" cargo test --release --lib audit::ring::model`
+
+use super::*;
+
+fn push(tail: &mut Tail, claim: Claim, number: u64, length: usize) -> Result<(), Full> {
+    tail.push(claim, length, number, 7, |out| {
+        out.fill(u8::try_from(number).unwrap_or(0));
+        Some(length)
+    })
+}
+
+/// What one drain yields; each record checked against what was pushed under its number.
+fn take(head: &mut Head, seen: &mut Vec<u64>) {
+    head.drain(usize::MAX, |record| {
+        assert!(record.payload.iter().all(|&octet| u64::from(octet) == record.time));
+        seen.push(record.time);
+    });
+}
+
+/// `lead` records go round first, so that the wrap falls at every place. Then the producer pushes while the consumer drains.
+fn goes_round(lead: u64) {
+    loom::model(move || {
+        let (mut tail, mut head) = sized(1024);
+        let mut seen = Vec::new();
+        for number in 0..lead {
+            push(&mut tail, Claim::Plain, number, 112).unwrap();
+            take(&mut head, &mut seen);
+        }
+        let producer = loom::thread::spawn(move || {
+            let mut pushed = lead;
+            for _ in 0..5 {
+                if push(&mut tail, Claim::Plain, pushed, 112).is_ok() {
+                    pushed += 1;
+                }
+            }
+            pushed
+        });
+        let mut taken = seen;
+        for _ in 0..2 {
+            take(&mut head, &mut taken);
+        }
+        let pushed = producer.join().unwrap();
+        assert!(head.is_closed());
+        take(&mut head, &mut taken);
+        assert!(taken.into_iter().eq(0..pushed), "everything once and in order");
+    });
+}
+
+#[test]
+fn hands_over_whole_records_wherever_the_ring_wraps() {
+    (3..=8).for_each(goes_round);
+}
+
+#[test]
+fn keeps_its_promise_while_the_consumer_is_at_work() {
+    loom::model(|| {
+        let (mut tail, mut head) = sized(2048);
+        let mut seen = Vec::new();
+        for number in 0..7 {
+            push(&mut tail, Claim::Plain, number, 240).unwrap();
+            take(&mut head, &mut seen);
+        }
+        let producer = loom::thread::spawn(move || {
+            let opened = push(&mut tail, Claim::Opening, 7, 16).is_ok();
+            let mut pushed = 7 + u64::from(opened);
+            while push(&mut tail, Claim::Plain, pushed, 112).is_ok() && pushed < 12 {
+                pushed += 1;
+            }
+            if opened {
+                assert_eq!(push(&mut tail, Claim::Promised, pushed, AUDIT_CREDIT_BYTES - HEADER), Ok(()));
+            }
+        });
+        take(&mut head, &mut seen);
+        producer.join().unwrap();
+        take(&mut head, &mut seen);
+        assert!(seen.is_sorted());
+    });
+}
