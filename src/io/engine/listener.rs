@@ -98,6 +98,12 @@ impl Listener {
         }
     }
 
+    /// How many connections wait on our side of the kernel.
+    #[cfg(test)]
+    pub(super) fn ahead(&self) -> usize {
+        self.accepted.0.borrow().len()
+    }
+
     /// The address listened on.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         address(getsockname(self.socket.raw())?)

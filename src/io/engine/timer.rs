@@ -139,6 +139,12 @@ impl Wheel {
         self.elapsed = self.elapsed.max(now);
     }
 
+    /// How many timers are set.
+    #[cfg(test)]
+    pub(super) fn live(&self) -> usize {
+        self.timers.len() - self.vacant.len()
+    }
+
     fn insert(&mut self, when: u64, waker: &Waker) -> u32 {
         let when = when.min(self.elapsed + TIMER_MILLISECONDS_MAX);
         let timer = Timer { when, place: None, previous: NONE, next: NONE, waker: waker.clone() };
