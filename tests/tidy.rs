@@ -51,6 +51,7 @@ fn a_door_between_floors_is_found() {
     assert_eq!(broken(rule, "src/audit.rs", "use ringfence::policy::Code;"), 1);
     assert_eq!(broken(rule, "src/audit/mod.rs", "use super::*;"), 1);
     assert_eq!(broken(rule, "src/limits.rs", "use crate::parse::HEAD;"), 1);
+    assert_eq!(broken(rule, "src/parse/head.rs", "fn a<'x>() -> impl Sized + use<'x> { b(); crate::io::c() }"), 1);
     assert_eq!(
         broken(rule, "src/parse/head.rs", "use crate::limits::X; use super::framing; use self::a; // crate::io"),
         0
@@ -112,6 +113,7 @@ fn an_unwrap_on_a_floor_is_found() {
         broken(rule, "src/parse/head.rs", "// b.unwrap()\nconst A: &str = \"panic!\"; fn a() { b.unwrap_or(0) }"),
         0
     );
+    assert_eq!(broken(rule, "src/parse/framing.rs", "fn a() { head.headers.expect().is_some() }"), 0);
     assert_eq!(broken(rule, "src/parse/head.rs", "#[cfg(test)]\nmod tests { #[test] fn a() { b.unwrap() } }"), 0);
     assert_eq!(broken(rule, "src/parse/head.rs", "#[cfg(not(test))]\nfn a() { b.unwrap() }"), 1);
 }

@@ -111,7 +111,8 @@ pub(crate) fn floors_do_not_crash(source: &Source) -> Vec<Finding> {
     for (number, line) in source.shipped.lines().enumerate() {
         let dense: String = line.chars().filter(|each| !each.is_whitespace()).collect();
         for crash in [".unwrap()", ".expect(", ".unwrap_err()", ".expect_err(", "panic!", "todo!", "unimplemented!"] {
-            if dense.contains(crash) {
+            // `.expect()` without a message is somebody's own, such as the Expect header's.
+            if dense.replace(".expect()", "").contains(crash) {
                 found.push(finding(source, number + 1, format!("`{crash}` outside tests")));
             }
         }

@@ -11,7 +11,7 @@ pub(crate) struct Source {
     pub(crate) path: String,
     /// The file as written.
     pub(crate) text: String,
-    /// `text` with comments and the contents of literals blanked out; same length in characters, same lines.
+    /// `text` with comments and the contents of literals blanked out (quotes stay); same length in characters, same lines.
     pub(crate) code: String,
     /// `code` with everything blanked that is compiled for tests only.
     pub(crate) shipped: String,
@@ -55,7 +55,8 @@ impl Source {
         let mut at = 0;
         while at < tokens.len() {
             let starts = is_word(&tokens[at].1) && (at == 0 || tokens[at - 1].1 != "::");
-            if tokens[at].1 == "use" {
+            // `use<'a>` in a return type captures lifetimes; it imports nothing.
+            if tokens[at].1 == "use" && tokens.get(at + 1).is_some_and(|(_, next)| next != "<") {
                 at = use_tree(&tokens, at + 1, &[], &mut found);
             } else if starts {
                 at = inline_path(&tokens, at, &mut found);
@@ -198,7 +199,7 @@ fn use_tree(tokens: &[Token], mut at: usize, prefix: &[String], found: &mut Vec<
                 at += 1;
                 while tokens.get(at).is_some_and(|(_, token)| token != "}") {
                     at = use_tree(tokens, at, &path, found);
-                    at += usize::from(tokens.get(at).is_some_and(|(_, token)| token == ","));
+                    at += usize::from(tokens.get(at).is_some_and(|(_, token)| token == "," || token == ";"));
                 }
                 return at + 1;
             }
@@ -273,10 +274,21 @@ fn blank_comments_and_literals(text: &str) -> String {
         if end == at {
             out.push(all[at]);
             at += 1;
-        } else {
-            out.extend(all[at..end].iter().map(|each| if *each == '\n' { '\n' } else { ' ' }));
-            at = end;
+            continue;
         }
+        // A literal keeps its place as one: `.expect("why")` is no `.expect()`.
+        let literal = all[at] != '/';
+        for (position, each) in all[at..end].iter().enumerate() {
+            let edge = position == 0 || at + position + 1 == end;
+            out.push(if *each == '\n' {
+                '\n'
+            } else if literal && edge {
+                '"'
+            } else {
+                ' '
+            });
+        }
+        at = end;
     }
     out
 }
