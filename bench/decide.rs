@@ -86,7 +86,7 @@ fn measure(kind: &Kind, rules: usize) {
     let subjects: Vec<Subject<'_>> =
         requests.iter().zip(&paths).map(|((host, _, method), paths)| subject(host, paths, method)).collect();
     let mut times = batches(&subjects, 2_000, |subject| {
-        black_box(policy.decide(black_box(subject)));
+        let _ = black_box(policy.decide(black_box(subject)));
     });
     let linear_rounds = (2_000_000 / rules / BATCH).clamp(1, 200);
     let linear = batches(&subjects, linear_rounds, |subject| {

@@ -24,6 +24,7 @@ pub mod verify;
 pub mod writer;
 
 #[cfg(any(test, fuzzing))]
+#[allow(missing_docs, reason = "for tests and fuzz targets")]
 pub mod properties;
 
 pub use facts::{

@@ -21,6 +21,7 @@ use crate::policy::{self, Decision, Permit, Policy, Scheme, Subject, UpstreamAdd
 pub(crate) type Resolution = Result<Vec<IpAddr>, &'static str>;
 
 /// What a head came to.
+#[expect(clippy::large_enum_variant, reason = "moved once, on the stack; a box would cost every request an allocation")]
 pub(crate) enum Judged {
     /// The addresses of this host are needed first; nothing was recorded.
     Resolve(Box<str>),

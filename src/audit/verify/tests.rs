@@ -99,7 +99,7 @@ fn three_runs() -> &'static Sample {
 fn bounds(path: &Path) -> Vec<usize> {
     let mut reader = super::super::read::open(path, super::super::read::Check::Links).unwrap();
     let mut bounds = vec![128];
-    while let Some(_) = reader.next().unwrap() {
+    while reader.next().unwrap().is_some() {
         bounds.push(usize::try_from(reader.offset()).unwrap());
     }
     bounds
@@ -159,7 +159,7 @@ fn finds_a_record_that_is_gone_moved_or_repeated() {
             ("repeated", [before, record(at), record(at), after].concat()),
             ("cut off", before.to_vec()),
             ("torn", [before, &record(at)[..record(at).len() / 2]].concat()),
-            ("inserted", [before, &record(0)[..], record(at), after].concat()),
+            ("inserted", [before, record(0), record(at), after].concat()),
         ];
         if at + 2 < bounds.len() {
             changes.push(("swapped", [before, record(at + 1), record(at), &whole[bounds[at + 2]..]].concat()));

@@ -188,7 +188,9 @@ fn vouches_for_a_log_that_is_being_written() {
 /// Ends a log as a crash would: the head says `open`, and the last segment is cut to `keep` of its octets.
 fn crash(folders: &Folders, keep: impl Fn(u64) -> u64) {
     let (writer, producer) = start(folders.options());
-    (0..5).for_each(|number| drop(producer.deny(Nanos(number), &denial()).unwrap()));
+    for number in 0..5 {
+        producer.deny(Nanos(number), &denial()).unwrap();
+    }
     let head = folders.state.join(HEADS_FOLDER).join(writer.log().to_string());
     let opened = std::fs::read(&head).unwrap();
     drop(producer);
