@@ -14,9 +14,9 @@ use crate::io::synthetic::Synthetic;
 use crate::io::tls;
 use crate::io::transport::Transport;
 use crate::io::worker::Worker;
-use crate::limits::{CLIENT_HELLO_BYTES_MAX, HANDSHAKE_WAIT};
+use crate::limits::HANDSHAKE_WAIT;
 use crate::parse::Progress;
-use crate::parse::client_hello::{self, ClientHello, HelloError, Sni};
+use crate::parse::client_hello::{self, ClientHello, Sni};
 use crate::policy::Scheme;
 
 /// An alert to the client, and the word for the record.
@@ -34,7 +34,7 @@ pub(crate) async fn tls(
 ) -> Option<(Arrival, Transport)> {
     arrival.scheme = Scheme::Https;
     let admitted = engine::timeout(HANDSHAKE_WAIT, async {
-        let (received, hello) = hello(&stream, first).await?;
+        let (received, hello) = hello(&stream, &first).await?;
         let host = host(hello, &mut arrival)?;
         if !worker.policy().may_admit_name(&host) {
             return Err(refused(AlertDescription::AccessDenied, "not_admitted"));
@@ -60,21 +60,23 @@ pub(crate) async fn tls(
 }
 
 /// Reads until the hello is whole.
-async fn hello(stream: &Stream, first: Buf) -> Result<(Buf, ClientHello), Inadmissible> {
-    let mut received = first;
+async fn hello(stream: &Stream, first: &[u8]) -> Result<(Vec<u8>, ClientHello), Inadmissible> {
+    let mut received = first.to_vec();
+    let mut scan = client_hello::Scan::default();
     loop {
-        match client_hello::read(&received) {
+        match scan.read(&received) {
             Ok(Progress::Done(hello)) => return Ok((received, hello)),
-            Ok(Progress::More) if received.len() < CLIENT_HELLO_BYTES_MAX => {}
-            Ok(Progress::More) => return Err(refused(AlertDescription::DecodeError, "hello_too_long")),
-            Err(HelloError::Sni) => return Err(refused(AlertDescription::UnrecognisedName, "sni_invalid")),
-            Err(error) => return Err(refused(AlertDescription::DecodeError, error.code())),
+            // The parser bounds what it waits for.
+            Ok(Progress::More) => {}
+            Err(error) => {
+                let alert = error.alert().map_or(AlertDescription::DecodeError, AlertDescription::from);
+                return Err(refused(alert, error.code()));
+            }
         }
-        let more = stream.recv().await.map_err(|_| refused(AlertDescription::UserCanceled, "hello_unfinished"))?;
-        if more.is_empty() {
-            return Err(refused(AlertDescription::UserCanceled, "hello_unfinished"));
+        match stream.recv().await {
+            Ok(more) if !more.is_empty() => received.extend_from_slice(&more),
+            _ => return Err(refused(AlertDescription::UserCanceled, "hello_unfinished")),
         }
-        received = Buf::from([&*received, &*more].concat());
     }
 }
 

@@ -82,7 +82,7 @@ impl Connection {
     pub(crate) fn judge(&mut self, bytes: &[u8], started: Instant, resolved: Option<&Resolution>) -> Judged {
         let head = match head::request(bytes) {
             Ok(head) => head,
-            Err(error) => return self.malformed(error.status(), error.code(), None),
+            Err(error) => return self.malformed(error.status(), error.code(), &error, None),
         };
         let asked = Asked {
             scheme: match self.arrival.scheme {
@@ -97,11 +97,11 @@ impl Connection {
         };
         let target = match target::canonical(&asked) {
             Ok(target) => target,
-            Err(error) => return self.malformed(error.status(), error.code(), None),
+            Err(error) => return self.malformed(error.status(), error.code(), &error, None),
         };
         let framing = match framing::request(&head) {
             Ok(framing) => framing,
-            Err(error) => return self.malformed(error.status(), error.code(), Some((&head, &target))),
+            Err(error) => return self.malformed(error.status(), error.code(), &error, Some((&head, &target))),
         };
         let literal;
         let host: &str = match &target.host {
@@ -353,9 +353,11 @@ impl Connection {
         &mut self,
         status: u16,
         code: &'static str,
+        cause: &dyn std::fmt::Display,
         known: Option<(&RequestHead<'_>, &Canonical<'_>)>,
     ) -> Judged {
         let policy = self.worker.policy();
+        let cause = cause.to_string();
         let facts = DecisionFacts {
             sni: self.arrival.sni.as_deref(),
             host: known.and_then(|(_, target)| target.host.name()),
@@ -364,20 +366,28 @@ impl Connection {
             path: known.map(|(_, target)| &*target.path),
             verdict: Verdict::Deny,
             code: Some(code),
+            reason: Some(&cause),
             policy: Some(*policy.digest()),
             inspected: Inspected::HEAD,
             status: Some(status),
             ..self.worker.facts(&self.arrival)
         };
         let id = self.worker.producer.deny(Nanos(clock::wall()), &facts).ok().map(|id| id.to_string());
-        let refusal = Refusal { status, decision: id.as_deref(), code: Some(code), close: true, ..Refusal::default() };
+        let refusal = Refusal {
+            status,
+            decision: id.as_deref(),
+            code: Some(code),
+            reason: Some(&cause),
+            close: true,
+            ..Refusal::default()
+        };
         refusal.write(&mut self.out);
         Judged::Refused { body: true, close: true }
     }
 
     /// Answers a head that is not even whole: too long, or broken before its end.
     pub(crate) async fn refuse_head(&mut self, error: &HeadError) {
-        let _ = self.malformed(error.status(), error.code(), None);
+        let _ = self.malformed(error.status(), error.code(), error, None);
         let _ = self.refused(true, true).await;
     }
 
