@@ -266,6 +266,10 @@ const _: () = {
     assert!(SYNTHETIC_NAMES_MAX < 1 << 17, "the table must be smaller than its range");
     assert!(CLIENT_HELLO_BYTES_MAX <= TRANSPORT_INBOX_BYTES_MAX);
     assert!(METHOD_BYTES_MAX + TARGET_BYTES_MAX + 64 < HEAD_BYTES_MAX);
+    // A rule's number, with the gaps between groups, leaves the top bit of a set's name free.
+    assert!(POLICY_RULES_MAX < (1 << 30));
+    assert!(POLICY_VALUES_MAX < u32::MAX as usize);
+    assert!(3 * POLICY_TEXT_BYTES_MAX < HEAD_BYTES_MAX);
     assert!(CHUNK_SIZE_DIGITS_MAX as usize * 4 == u64::BITS as usize);
     assert!(CHUNK_EXTENSION_LINE_BYTES_MAX < CHUNK_EXTENSION_BYTES_MAX);
     assert!(LABEL_BYTES_MAX < HOST_BYTES_MAX);

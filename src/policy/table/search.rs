@@ -2,7 +2,7 @@
 
 use super::facts::Facts;
 use super::sets::{BLOCK_RULES, Block};
-use super::{Dimension, Group, Table, dimensions};
+use super::{DIMENSIONS, Dimension, Group, Table, dimensions};
 use crate::limits;
 use crate::policy::model::Rule;
 
@@ -69,7 +69,7 @@ impl Query<'_> {
     fn by_list(&self, lead: Dimension) -> Option<u32> {
         let mut best = self.group.end;
         for set in self.facts.refs(lead).sets() {
-            let ids = self.table.sets.list(*set).iter().copied();
+            let ids = self.table.sets.small(*set);
             for id in ids.skip_while(|id| *id < self.group.first).take_while(|id| *id < best) {
                 if self.contains(id, lead) && self.confirms(id) {
                     best = id;
@@ -83,10 +83,13 @@ impl Query<'_> {
     /// Goes through the blocks that every dimension has.
     fn by_block(&self) -> Option<u32> {
         let sets = &self.table.sets;
+        let mut order = Dimension::ALL;
+        // Small sets first: most blocks are empty after two of them.
+        order.sort_unstable_by_key(|dimension| self.facts.refs(*dimension).rules);
         let blocks = self.group.first / BLOCK_RULES..self.group.end.div_ceil(BLOCK_RULES);
         for word in blocks.start / 64..blocks.end.div_ceil(64) {
             let mut present = within(word, &blocks);
-            for dimension in dimensions(self.indexed) {
+            for dimension in self.indexed_of(&order) {
                 let united =
                     self.facts.refs(dimension).sets().iter().fold(0, |all, set| all | sets.summary(*set, word));
                 present &= united;
@@ -94,7 +97,7 @@ impl Query<'_> {
             while present != 0 {
                 let block = word * 64 + present.trailing_zeros();
                 present &= present - 1;
-                if let Some(id) = self.in_block(block) {
+                if let Some(id) = self.in_block(block, &order) {
                     return Some(id);
                 }
             }
@@ -103,9 +106,14 @@ impl Query<'_> {
     }
 
     #[inline]
-    fn in_block(&self, block: u32) -> Option<u32> {
+    fn indexed_of(&self, order: &[Dimension; DIMENSIONS]) -> impl Iterator<Item = Dimension> {
+        order.iter().copied().filter(|dimension| self.indexed & dimension.bit() != 0)
+    }
+
+    #[inline]
+    fn in_block(&self, block: u32, order: &[Dimension; DIMENSIONS]) -> Option<u32> {
         let mut left: Block = [u64::MAX; 8];
-        for dimension in dimensions(self.indexed) {
+        for dimension in self.indexed_of(order) {
             let mut united: Block = [0; 8];
             for set in self.facts.refs(dimension).sets() {
                 self.table.sets.unite_block(*set, block, &mut united);

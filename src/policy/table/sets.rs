@@ -15,7 +15,7 @@ pub(super) const BLOCK_RULES: u32 = 512;
 /// One block of a bitmap.
 pub(super) type Block = [u64; 8];
 
-/// A set in [`Sets`].
+/// A set in [`Sets`]. A set of one rule, by far the most frequent, is the rule's number itself, marked by [`SetId::ONE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SetId(u32);
 
@@ -23,6 +23,15 @@ impl SetId {
     /// No set: the empty one.
     pub(super) const NONE: SetId = SetId(u32::MAX);
 
+    const ONE: u32 = 1 << 31;
+
+    /// The only rule of a set of one.
+    #[inline]
+    fn only(self) -> Option<u32> {
+        (self.0 & SetId::ONE != 0 && !self.is_none()).then_some(self.0 & !SetId::ONE)
+    }
+
+    #[inline]
     pub(super) fn is_none(self) -> bool {
         self == SetId::NONE
     }
@@ -69,8 +78,10 @@ impl SetsBuilder {
 
     /// The set of these rules, which ascend.
     pub(super) fn add(&mut self, rules: &[u32]) -> SetId {
-        if rules.is_empty() {
-            return SetId::NONE;
+        match rules {
+            [] => return SetId::NONE,
+            [only] => return SetId(SetId::ONE | only),
+            _ => {}
         }
         if let Some(known) = self.known.get(rules) {
             return *known;
@@ -129,12 +140,17 @@ impl Sets {
     /// How many rules the set holds.
     #[inline]
     pub(super) fn len(&self, set: SetId) -> u32 {
-        self.head(set).map_or(0, |head| head.rules)
+        if set.only().is_some() { 1 } else { self.head(set).map_or(0, |head| head.rules) }
     }
 
     /// The rules of a small set, ascending; nothing for a large one.
     #[inline]
-    pub(super) fn list(&self, set: SetId) -> &[u32] {
+    pub(super) fn small(&self, set: SetId) -> impl Iterator<Item = u32> {
+        set.only().into_iter().chain(self.list(set).iter().copied())
+    }
+
+    #[inline]
+    fn list(&self, set: SetId) -> &[u32] {
         let Some(head) = self.head(set).filter(|head| is_list(head)) else { return &[] };
         let start = head.start as usize;
         self.lists.get(start..start + head.rules as usize).unwrap_or_default()
@@ -143,6 +159,9 @@ impl Sets {
     /// Whether the set holds a rule.
     #[inline]
     pub(super) fn contains(&self, set: SetId, rule: u32) -> bool {
+        if let Some(only) = set.only() {
+            return only == rule;
+        }
         let Some(head) = self.head(set) else { return false };
         if is_list(head) {
             return self.list(set).binary_search(&rule).is_ok();
@@ -155,26 +174,26 @@ impl Sets {
     /// Which of the 64 blocks from `64 * word` on hold a rule of the set.
     #[inline]
     pub(super) fn summary(&self, set: SetId, word: u32) -> u64 {
-        let Some(head) = self.head(set) else { return 0 };
-        if !is_list(head) {
+        if let Some(head) = self.bitmap_of(set) {
             return self.summaries.get((head.start + word) as usize).map_or(0, |summary| summary.present);
         }
-        let blocks = self.list(set).iter().map(|rule| rule / BLOCK_RULES);
+        let blocks = self.small(set).map(|rule| rule / BLOCK_RULES);
         blocks.filter(|block| block / 64 == word).fold(0, |present, block| present | 1 << (block % 64))
     }
 
     /// Adds the set's rules of one block to `to`.
     #[inline]
     pub(super) fn unite_block(&self, set: SetId, block: u32, to: &mut Block) {
-        let Some(head) = self.head(set) else { return };
-        if is_list(head) {
-            for rule in self.list(set).iter().filter(|rule| *rule / BLOCK_RULES == block) {
+        let Some(head) = self.bitmap_of(set) else {
+            for rule in self.small(set).filter(|rule| rule / BLOCK_RULES == block) {
                 let within = rule % BLOCK_RULES;
                 if let Some(word) = to.get_mut(within as usize / 64) {
                     *word |= 1 << (within % 64);
                 }
             }
-        } else if let Some(words) = self.find_block(head, block) {
+            return;
+        };
+        if let Some(words) = self.find_block(head, block) {
             for (to, word) in to.iter_mut().zip(words) {
                 *to |= word;
             }
@@ -183,10 +202,7 @@ impl Sets {
 
     /// Whether the set holds a rule numbered in `first..end`, both at block borders or past the last rule.
     pub(super) fn reaches(&self, set: SetId, first: u32, end: u32) -> bool {
-        let Some(head) = self.head(set) else { return false };
-        if is_list(head) {
-            return self.list(set).iter().any(|rule| (first..end).contains(rule));
-        }
+        let Some(head) = self.bitmap_of(set) else { return self.small(set).any(|rule| (first..end).contains(&rule)) };
         (first / BLOCK_RULES..end.div_ceil(BLOCK_RULES)).any(|block| self.find_block(head, block).is_some())
     }
 
@@ -196,6 +212,11 @@ impl Sets {
             + self.lists.capacity() * 4
             + self.summaries.capacity() * size_of::<Summary>()
             + self.blocks.capacity() * size_of::<Block>()
+    }
+
+    #[inline]
+    fn bitmap_of(&self, set: SetId) -> Option<&Head> {
+        self.head(set).filter(|head| !is_list(head))
     }
 
     #[inline]

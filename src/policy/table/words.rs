@@ -15,19 +15,31 @@ const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 const SEED: u64 = 0x243f_6a88_85a3_08d3;
 const EMPTY: u32 = u32::MAX;
 
-/// Strings by number and numbers by string: open addressing over one block of text, at most half full.
+/// Numbers for strings: open addressing over one block of text, at most half full. A slot says where its string lies, so a look-up that
+/// finds touches two places in memory, and one that does not mostly one.
 #[derive(Debug, Clone)]
 pub(super) struct Words {
     text: Vec<u8>,
-    /// Where each string ends in `text`; it begins where the one before ends.
-    ends: Vec<u32>,
-    /// Power of two; symbols or [`EMPTY`].
-    slots: Vec<Symbol>,
+    /// Power of two.
+    slots: Vec<Slot>,
+    count: u32,
 }
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    /// Half of the hash; strings with another one are not compared.
+    tag: u32,
+    start: u32,
+    len: u32,
+    /// The string's number, or [`EMPTY`].
+    symbol: Symbol,
+}
+
+const VACANT: Slot = Slot { tag: 0, start: 0, len: 0, symbol: EMPTY };
 
 impl Default for Words {
     fn default() -> Self {
-        Self { text: Vec::new(), ends: Vec::new(), slots: vec![EMPTY; 8] }
+        Self { text: Vec::new(), slots: vec![VACANT; 8], count: 0 }
     }
 }
 
@@ -35,14 +47,14 @@ impl Words {
     /// The symbol of a string that was interned.
     #[inline]
     pub(super) fn find(&self, word: &[u8]) -> Option<Symbol> {
-        let mut at = self.slot(word);
+        let (mut at, tag) = self.probe(hash(word));
         loop {
-            let symbol = *self.slots.get(at)?;
-            if symbol == EMPTY {
+            let slot = self.slots.get(at)?;
+            if slot.symbol == EMPTY {
                 return None;
             }
-            if self.word(symbol) == word {
-                return Some(symbol);
+            if slot.tag == tag && self.word(slot) == word {
+                return Some(slot.symbol);
             }
             at = (at + 1) & (self.slots.len() - 1);
         }
@@ -53,47 +65,51 @@ impl Words {
         if let Some(symbol) = self.find(word) {
             return symbol;
         }
-        let symbol = u32_of(self.ends.len());
-        self.text.extend_from_slice(word);
-        self.ends.push(u32_of(self.text.len()));
-        if self.ends.len() * 2 > self.slots.len() {
-            self.slots = vec![EMPTY; self.slots.len() * 2];
-            for known in 0..symbol {
-                self.place(known);
+        let symbol = self.count;
+        self.count += 1;
+        if self.count as usize * 2 > self.slots.len() {
+            let doubled = vec![VACANT; self.slots.len() * 2];
+            for slot in std::mem::replace(&mut self.slots, doubled) {
+                if slot.symbol != EMPTY {
+                    self.place(hash(self.word(&slot)), slot);
+                }
             }
         }
-        self.place(symbol);
+        let (start, len) = (u32_of(self.text.len()), u32_of(word.len()));
+        self.text.extend_from_slice(word);
+        self.place(hash(word), Slot { tag: 0, start, len, symbol });
         symbol
     }
 
     /// Heap bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.text.capacity() + 4 * (self.ends.capacity() + self.slots.capacity())
+        self.text.capacity() + self.slots.capacity() * size_of::<Slot>()
     }
 
-    fn place(&mut self, symbol: Symbol) {
-        let mut at = self.slot(self.word(symbol));
-        while let Some(slot) = self.slots.get_mut(at) {
-            if *slot == EMPTY {
-                *slot = symbol;
+    fn place(&mut self, hash: u64, slot: Slot) {
+        let (mut at, tag) = self.probe(hash);
+        while let Some(free) = self.slots.get_mut(at) {
+            if free.symbol == EMPTY {
+                *free = Slot { tag, ..slot };
                 return;
             }
             at = (at + 1) & (self.slots.len() - 1);
         }
     }
 
-    fn slot(&self, word: &[u8]) -> usize {
-        // The mask keeps only bits that a usize has, also where it is narrower.
+    /// Where a hash begins to look, and its tag.
+    #[inline]
+    fn probe(&self, hash: u64) -> (usize, u32) {
+        // The place comes from the low half, the tag is the high one.
         #[allow(clippy::cast_possible_truncation)]
-        let hash = hash(word) as usize;
-        hash & (self.slots.len() - 1)
+        let (place, tag) = (hash as usize, (hash >> 32) as u32);
+        (place & (self.slots.len() - 1), tag)
     }
 
-    fn word(&self, symbol: Symbol) -> &[u8] {
-        let index = symbol as usize;
-        let start = index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
-        let end = self.ends.get(index).copied().unwrap_or(start);
-        self.text.get(start as usize..end as usize).unwrap_or_default()
+    #[inline]
+    fn word(&self, slot: &Slot) -> &[u8] {
+        let start = slot.start as usize;
+        self.text.get(start..start + slot.len as usize).unwrap_or_default()
     }
 }
 
