@@ -67,6 +67,7 @@ pub struct Address {
 }
 
 impl From<Option<SocketAddr>> for Address {
+    #[inline(always)]
     fn from(address: Option<SocketAddr>) -> Self {
         let Some(address) = address else { return Self::default() };
         let (ip, family) = match address.ip() {

@@ -109,6 +109,7 @@ fn sized(bytes: usize) -> (Tail, Head) {
 impl Tail {
     /// Reserves room for a payload of at most `payload_max` octets, lets `write` fill it, and commits what it says it wrote. `write` sees
     /// old bytes of the ring and returns the payload's length; `None`, or a length beyond its slice, takes the reservation back.
+    #[inline]
     pub(super) fn push(
         &mut self,
         claim: Claim,
