@@ -17,7 +17,7 @@ use crate::io::worker::Worker;
 use crate::limits::HANDSHAKE_WAIT;
 use crate::parse::Progress;
 use crate::parse::client_hello::{self, ClientHello, Sni};
-use crate::policy::Scheme;
+use crate::policy::{Host, Scheme};
 
 /// An alert to the client, and the word for the record.
 struct Inadmissible {
@@ -36,7 +36,11 @@ pub(crate) async fn tls(
     let admitted = engine::timeout(HANDSHAKE_WAIT, async {
         let (received, hello) = hello(&stream, &first).await?;
         let host = host(hello, &mut arrival)?;
-        if !worker.policy().may_admit_name(&host) {
+        let subject = match host.parse() {
+            Ok(address) => Host::Address(address),
+            Err(_) => Host::Name(&host),
+        };
+        if !worker.policy().may_admit(subject) {
             return Err(refused(AlertDescription::AccessDenied, "not_admitted"));
         }
         Ok((received, leaf(worker, &host).await?))

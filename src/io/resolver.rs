@@ -12,6 +12,7 @@ use crate::io::engine::{self, Buf, Datagram, Listener, Stream};
 use crate::io::worker::Worker;
 use crate::limits::{DNS_CONNECTIONS_MAX, DNS_IDLE_WAIT, DNS_MESSAGE_BYTES_MAX, SYNTHETIC_TTL_SECONDS};
 use crate::parse::dns;
+use crate::policy::Host;
 
 /// Serves UDP queries until the worker stops.
 pub(crate) async fn serve_datagrams(socket: Datagram, worker: Rc<Worker>) {
@@ -87,7 +88,7 @@ fn answer(message: &[u8], from: SocketAddr, worker: &Worker) -> Option<Vec<u8>> 
         Ok(query) => query,
         Err(error) => return error.response(),
     };
-    if !worker.policy().may_admit_name(&query.name) {
+    if !worker.policy().may_admit(Host::Name(&query.name)) {
         record_denial(&query, from, worker);
         return Some(dns::answer_nxdomain(&query));
     }

@@ -137,7 +137,7 @@ impl Policy {
             address: subject.dialled(),
             policy: self,
         };
-        if is_metadata(subject) {
+        if is_metadata(subject.host) {
             decision.code = Some(Code::Metadata);
             return decision;
         }
@@ -169,8 +169,9 @@ impl Policy {
     }
 }
 
-fn is_metadata(subject: &Subject<'_>) -> bool {
-    match subject.host {
+/// Whether the host serves instance metadata, by name or by address.
+pub(super) fn is_metadata(host: Host<'_>) -> bool {
+    match host {
         Host::Name(name) => host::is_metadata_name(name),
         Host::Address(ip) => address::is_metadata(ip),
     }

@@ -141,16 +141,16 @@ impl Policy {
         self.model.upstreams.iter().map(|(key, upstream)| (key, upstream))
     }
 
-    /// Whether a name is worth an address: some rule could allow a request to it, or its denial would not be enforced. The DNS stub
+    /// Whether a host is worth an address or a certificate: some rule could allow a request to it, or its denial would not be enforced. The DNS stub
     /// and the TLS handshake ask before there is a request.
-    pub fn may_admit_name(&self, name: &str) -> bool {
-        if host::is_metadata_name(name) {
+    pub fn may_admit(&self, host: Host<'_>) -> bool {
+        if decide::is_metadata(host) {
             return false;
         }
         if self.model.mode == Mode::Monitor {
             return true;
         }
-        let may = |kind, alone| self.table.may_match(kind, Host::Name(name), alone, &self.model.rules);
+        let may = |kind, alone| self.table.may_match(kind, host, alone, &self.model.rules);
         let allowed = self.model.default == Effect::Allow || may(Kind::Allow, false) || may(Kind::Inside, false);
         allowed && !may(Kind::Deny, true)
     }

@@ -155,7 +155,7 @@ fn metadata_is_denied_and_enforced_under_every_policy() {
     ] {
         assert_eq!(ask(&policy, &get(host, &["/"])), "deny metadata", "{host}");
     }
-    assert!(!policy.may_admit_name("metadata.google.internal"));
+    assert!(!policy.may_admit(Host::Name("metadata.google.internal")));
 }
 
 #[test]
@@ -185,9 +185,9 @@ fn a_name_is_worth_an_address_when_some_request_to_it_could_go() {
         ("part.ok.example", true, true),
         ("other.example", false, true),
     ] {
-        assert_eq!(enforced.may_admit_name(name), of_enforced, "{name}");
-        assert_eq!(open.may_admit_name(name), of_open, "{name}");
-        assert!(monitored.may_admit_name(name));
+        assert_eq!(enforced.may_admit(Host::Name(name)), of_enforced, "{name}");
+        assert_eq!(open.may_admit(Host::Name(name)), of_open, "{name}");
+        assert!(monitored.may_admit(Host::Name(name)));
     }
 }
 
