@@ -248,7 +248,7 @@ fn passes_each_event_before_the_next_is_made(choice: Choice) {
 
 fn relays_a_large_body_unchanged(choice: Choice) {
     const LENGTH: usize = 8 * 1024 * 1024;
-    let pattern: Vec<u8> = (0..=250_u8).cycle().step_by(31).take(LENGTH).collect();
+    let pattern: Vec<u8> = (0..=250).collect::<Vec<u8>>().repeat(LENGTH / 251 + 1)[..LENGTH].to_vec();
     let body = pattern.clone();
     let (address, _seen) = origin(move |mut stream| {
         request_head(&mut stream);
