@@ -60,9 +60,7 @@ fn takes_every_promised_record_even_when_nobody_drains() {
         // Move the place where the ring wraps.
         for number in 0..lead {
             push(&mut tail, Claim::Plain, number, 16 * (number as usize % 7)).unwrap();
-            head.drain(usize::MAX, |record| {
-                check(&record);
-            });
+            head.drain(usize::MAX, |record| assert!(check(&record) < 64));
         }
         let mut open = 0;
         while push(&mut tail, Claim::Opening, open, 40).is_ok() {
@@ -82,9 +80,7 @@ fn says_closed_when_the_producer_is_gone() {
     assert!(!head.is_closed());
     drop(tail);
     assert!(head.is_closed() && !head.is_empty());
-    head.drain(usize::MAX, |record| {
-        check(&record);
-    });
+    head.drain(usize::MAX, |record| assert!(check(&record) < 64));
     assert!(head.is_empty());
 }
 

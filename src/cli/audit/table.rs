@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{Cell, Color, ContentArrangement};
+use comfy_table::{Cell, Color, ContentArrangement, LineStyle, TableStyle};
 
 use super::escape;
 use super::fields::{Time, gap_code};
@@ -14,6 +13,9 @@ use crate::audit::{Lifecycle, Verdict};
 
 /// Rows that are laid out together. An outcome that comes later than that has a row of its own.
 const ROWS_MAX: usize = 10_000;
+
+/// One rule, under the header.
+const RULED: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
 /// Rows in waiting.
 pub(super) struct Table {
@@ -90,7 +92,7 @@ impl Table {
             return Ok(());
         }
         let mut table = comfy_table::Table::new();
-        table.load_style(UTF8_HORIZONTAL_ONLY);
+        table.load_style(RULED);
         table.set_content_arrangement(if self.terminal {
             ContentArrangement::Dynamic
         } else {
