@@ -7,12 +7,15 @@
 //! 3. [`parse`] turns bytes into facts: what does the client say hello to, what does it ask for, where does its body end?
 //! 4. [`policy`] turns facts into a decision. Only it can make the `Permit` that forwarding consumes.
 //! 5. [`audit`] puts the decision on record before the first upstream byte, and the outcome after.
-//! 6. [`limits`] holds every bound of the other five.
+//! 6. [`limits`] holds every bound of the others.
+//!
+//! Beside the way stands [`bench`], the load-test harness: it uses the engine and measures the rest from outside.
 //!
 //! `parse`, `policy` and `audit` are floors without doors between them: bytes and time come in, facts come out. Only `io`
 //! composes them. `tests/tidy.rs` keeps it so.
 
 pub mod audit;
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod io;

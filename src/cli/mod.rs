@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::io::engine::{self, Choice};
 
 pub mod audit;
+pub mod bench;
 pub mod demo;
 pub mod policy;
 pub mod run;
@@ -40,6 +41,8 @@ enum Command {
     Policy(policy::PolicyArgs),
     /// Decode and verify audit logs
     Audit(audit::AuditArgs),
+    /// Measure what ringfence adds to a call
+    Bench(bench::BenchArgs),
 }
 
 /// Parses the process's arguments and runs the subcommand they name.
@@ -52,6 +55,7 @@ pub fn main() -> ExitCode {
         Some(Command::Run(args)) => run::run(args),
         Some(Command::Policy(args)) => policy::run(args),
         Some(Command::Audit(args)) => audit::run(args),
+        Some(Command::Bench(args)) => bench::run(args),
         None => {
             // Nothing was asked: say what can be, on stderr, as wrong use.
             eprintln!("{}", Arguments::command().render_help());
