@@ -128,8 +128,8 @@ fn finds_every_flipped_bit() {
         let sample = sample.copy();
         for segment in super::super::read::segments(&sample.dir).unwrap() {
             let whole = fs::read(&segment.path).unwrap();
-            // A debug build verifies 25 KB some 200,000 times otherwise; every octet is flipped, the bit wanders.
-            for at in 0..whole.len() {
+            // Every bit in a release build. A debug build would take minutes, so there only one bit of every third octet, which one wanders.
+            for at in (0..whole.len()).step_by(if cfg!(debug_assertions) { 3 } else { 1 }) {
                 for bit in if cfg!(debug_assertions) { at % 8..at % 8 + 1 } else { 0..8 } {
                     let mut changed = whole.clone();
                     changed[at] ^= 1 << bit;
