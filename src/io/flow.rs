@@ -236,12 +236,13 @@ fn arrive(stream: &Stream, worker: &Worker) -> Option<Arrival> {
 pub(crate) fn refuse(worker: &Worker, arrival: &Arrival, protocol: Protocol, code: &'static str) {
     let policy = worker.policy();
     let names = worker.synthetic.borrow();
+    let host = names.name(arrival.destination.ip());
     let facts = DecisionFacts {
         protocol,
         sni: arrival.sni.as_deref(),
         // What the program meant when it asked the stub for this address.
-        host: names.name(arrival.destination.ip()),
-        port: Some(arrival.destination.port()),
+        host,
+        port: host.map(|_| arrival.destination.port()),
         verdict: Verdict::Deny,
         enforced: true,
         code: Some(code),

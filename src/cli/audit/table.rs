@@ -9,7 +9,7 @@ use super::escape;
 use super::fields::{Time, gap_code};
 use crate::audit::record::{ArchivedDecision, ArchivedOutcome, Body, flag};
 use crate::audit::segment::Frame;
-use crate::audit::{Lifecycle, Verdict};
+use crate::audit::{Lifecycle, Protocol, Verdict};
 
 /// Rows that are laid out together. An outcome that comes later than that has a row of its own.
 const ROWS_MAX: usize = 10_000;
@@ -48,7 +48,7 @@ impl Table {
         let mut row = match body {
             Body::Decision(decision) | Body::Tunnel(decision) | Body::Dns(decision) => {
                 self.open.insert(decision.id, self.rows.len());
-                decided(decision, frame.schema.kind())
+                decided(decision)
             }
             Body::Outcome(outcome) => {
                 if let Some(row) = self.open.remove(&outcome.id).and_then(|at| self.rows.get_mut(at)) {
@@ -115,7 +115,7 @@ impl Table {
     }
 }
 
-fn decided(decision: &ArchivedDecision<'_>, kind: &str) -> Row {
+fn decided(decision: &ArchivedDecision<'_>) -> Row {
     let watched = decision.flags & flag::WATCHED != 0;
     let (verdict, color) = match Verdict::from_code(decision.verdict) {
         Some(Verdict::Allow) => ("allow", Color::Green),
@@ -126,9 +126,14 @@ fn decided(decision: &ArchivedDecision<'_>, kind: &str) -> Row {
         ("", Some(address)) => address.to_string(),
         (host, _) => host.to_owned(),
     };
-    let method = if decision.method.is_empty() { kind } else { &decision.method };
+    // Without a request it is the protocol that says what was refused.
+    let method = match Protocol::from_code(decision.protocol) {
+        Some(protocol) if decision.method.is_empty() => protocol.word(),
+        _ => &decision.method,
+    };
     let port = match decision.port.to_native() {
         0 | 80 | 443 => String::new(),
+        _ if decision.host.is_empty() => String::new(),
         port => format!(":{port}"),
     };
     let query = if decision.flags & (flag::QUERY_KEPT | flag::QUERY_REDACTED) == 0 { "" } else { "?…" };

@@ -27,6 +27,7 @@ pub(super) fn serve(folder: &Path) -> io::Result<()> {
 }
 
 fn answer(stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
     let session = ServerConnection::new(config).map_err(io::Error::other)?;
     let mut stream = BufReader::new(StreamOwned::new(session, stream));
     loop {
@@ -50,11 +51,12 @@ fn answer(stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<()> {
         let mut words = request.split_whitespace();
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let body = serde_json::json!({ "origin": HOST, "method": method, "target": target }).to_string();
-        write!(
-            stream.get_mut(),
+        // One write, so that it is one record and one packet.
+        let response = format!(
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
-        )?;
+        );
+        stream.get_mut().write_all(response.as_bytes())?;
         stream.get_mut().flush()?;
     }
 }
