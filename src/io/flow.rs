@@ -7,7 +7,6 @@
 //! `judge` parses, decides and records without an await in between; only what it returns can be forwarded, and forwarding consumes the
 //! permit that policy made. A connection carries requests strictly one after the other; whatever is ambiguous ends it.
 
-use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
@@ -22,7 +21,7 @@ use crate::io::upstream::{Route, Upstream};
 use crate::io::worker::Worker;
 use crate::limits::{DENIED_BODY_BYTES_MAX, DENIED_BODY_WAIT, HEAD_WAIT, IDLE_WAIT};
 use crate::parse::Progress;
-use crate::parse::head::{self, Scan};
+use crate::parse::head::{self, HeadError, Scan};
 use crate::policy::Scheme;
 
 /// What is known of a connection before its first request; every record of the connection carries it.
@@ -60,6 +59,8 @@ pub(crate) enum Next {
     Again,
     /// Everything was said: close in good order.
     Close,
+    /// Everything was said, but the client may still be sending: close, and read on for a moment.
+    Linger,
     /// A message was left unfinished: close so that the client cannot take it for a whole one.
     Abort,
 }
@@ -95,7 +96,10 @@ pub(crate) async fn serve(stream: Stream, worker: Rc<Worker>) {
 impl Connection {
     /// One request and its response.
     async fn exchange(&mut self) -> Next {
-        let Some(length) = self.head().await else { return Next::Close };
+        let length = match self.head().await {
+            Ok(length) => length,
+            Err(next) => return next,
+        };
         let started = Instant::now();
         let head = self.client.take(length, std::mem::take(&mut self.spare));
         let mut resolved = None;
@@ -113,27 +117,39 @@ impl Connection {
         }
     }
 
-    /// Waits for a whole request head and says how long it is; `None` when the client is done or too slow.
-    async fn head(&mut self) -> Option<usize> {
+    /// Waits for a whole request head and says how long it is, or how the connection ends without one.
+    async fn head(&mut self) -> Result<usize, Next> {
+        if self.client.pending() == 0
+            && !matches!(engine::timeout(IDLE_WAIT, self.client.fill()).await, Ok(Ok(Filled::Bytes)))
+        {
+            return Err(Next::Close);
+        }
         let mut scan = Scan::default();
-        let mut wait = if self.client.pending() == 0 { IDLE_WAIT } else { HEAD_WAIT };
-        loop {
-            match self.client.received(|bytes| if bytes.is_empty() { Ok(Progress::More) } else { scan.find(bytes) }) {
-                Ok(Progress::Done(length)) => return Some(length),
-                Ok(Progress::More) => {}
-                Err(error) => {
-                    self.refuse_head(&error).await;
-                    return None;
-                }
+        // Nearly every head arrives as a whole: only one that does not costs a timer.
+        let found = match self.client.received(|bytes| scan.find(bytes)) {
+            Ok(Progress::More) => engine::timeout(HEAD_WAIT, self.rest_of_head(&mut scan)).await,
+            found => Ok(Some(found)),
+        };
+        match found {
+            Ok(Some(Ok(Progress::Done(length)))) => Ok(length),
+            Ok(Some(Err(error))) => Err(self.refuse_head(&error).await),
+            Ok(Some(Ok(Progress::More)) | None) => Err(Next::Close),
+            Err(_) => {
+                refuse(&self.worker, &self.arrival, Protocol::Http11, "head_timeout");
+                Err(Next::Close)
             }
-            match engine::timeout(wait, self.client.fill()).await {
-                Ok(Ok(Filled::Bytes)) => wait = HEAD_WAIT,
-                Ok(Ok(Filled::End { .. }) | Err(_)) => return None,
-                Err(_) if self.client.pending() == 0 => return None,
-                Err(_) => {
-                    refuse(&self.worker, &self.arrival, Protocol::Http11, "head_timeout");
-                    return None;
-                }
+        }
+    }
+
+    /// Receives until the head is whole or wrong; `None` when the client is done.
+    async fn rest_of_head(&self, scan: &mut Scan) -> Option<Result<Progress<usize>, HeadError>> {
+        loop {
+            if !matches!(self.client.fill().await, Ok(Filled::Bytes)) {
+                return None;
+            }
+            match self.client.received(|bytes| scan.find(bytes)) {
+                Ok(Progress::More) => {}
+                found => return Some(found),
             }
         }
     }
@@ -146,26 +162,25 @@ impl Connection {
         }
     }
 
-    /// Sends the refusal in `out`. A body that is still arriving is read for a moment, so that the answer is not lost in a reset, and
-    /// never read as a request.
+    /// Sends the refusal in `out`. With a `body` still arriving the connection ends, and lingers so that the answer is not lost in a reset.
     pub(crate) async fn refused(&mut self, body: bool, close: bool) -> Next {
         let (sent, out) = self.client.send(std::mem::take(&mut self.out)).await;
         self.keep(out);
-        if sent.is_err() {
-            return Next::Abort;
+        match sent {
+            Err(_) => Next::Abort,
+            Ok(()) if body => Next::Linger,
+            Ok(()) if close => Next::Close,
+            Ok(()) => Next::Again,
         }
-        if body {
-            let _ = engine::timeout(DENIED_BODY_WAIT, self.discard()).await;
-        }
-        if close || body { Next::Close } else { Next::Again }
     }
 
+    /// Reads on and throws away, up to a bound: a close with unread bytes would be a reset (RFC 9112 §9.6).
     async fn discard(&self) {
-        let read = Cell::new(0);
-        loop {
-            read.set(read.get() + self.client.pending());
+        let mut read = 0;
+        while read <= DENIED_BODY_BYTES_MAX {
+            read += self.client.pending();
             self.client.consume(self.client.pending());
-            if read.get() > DENIED_BODY_BYTES_MAX || !matches!(self.client.fill().await, Ok(Filled::Bytes)) {
+            if !matches!(self.client.fill().await, Ok(Filled::Bytes)) {
                 return;
             }
         }
@@ -182,12 +197,16 @@ impl Connection {
         if let Some((route, upstream)) = self.upstream.take() {
             self.worker.pool.borrow_mut().put(route, upstream);
         }
-        match next {
-            Next::Abort => self.client.reset(),
-            _ => {
-                let _ = engine::timeout(DENIED_BODY_WAIT, self.client.close()).await;
-            }
+        if next == Next::Abort {
+            return self.client.reset();
         }
+        let _ = engine::timeout(DENIED_BODY_WAIT, async {
+            self.client.close().await;
+            if next == Next::Linger {
+                self.discard().await;
+            }
+        })
+        .await;
     }
 }
 

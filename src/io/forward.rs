@@ -31,8 +31,8 @@ struct Tally {
 
 /// How an exchange ended.
 enum End {
-    /// The response was delivered whole. `upstream`/`client`: that connection may carry another exchange.
-    Delivered { upstream: bool, client: bool },
+    /// The response was delivered whole. `upstream`/`client`: that connection may carry another exchange. `whole`: the request went up whole too.
+    Delivered { upstream: bool, client: bool, whole: bool },
     /// Nothing of a response has reached the client: it gets an answer of ours.
     Failed { status: u16, code: &'static str, detail: String },
     /// The response broke off after its head was on its way.
@@ -163,11 +163,15 @@ impl Connection {
         };
         let mut answer = None;
         let next = match &end {
-            End::Delivered { upstream, client } => {
+            End::Delivered { upstream, client, whole } => {
                 if !upstream {
                     self.upstream = None;
                 }
-                if *client { Next::Again } else { Next::Close }
+                match (client, whole) {
+                    (true, _) => Next::Again,
+                    (false, true) => Next::Close,
+                    (false, false) => Next::Linger,
+                }
             }
             End::Failed { status, code, detail } => {
                 self.upstream = None;
@@ -296,6 +300,7 @@ impl Exchange<'_> {
                         Ok(()) => End::Delivered {
                             upstream: upstream && self.upstream.pending() == 0,
                             client: client && delivery != Delivery::UntilClose,
+                            whole: true,
                         },
                         Err(Broken::Sender(code)) => End::Cut { code },
                         Err(Broken::Receiver) => End::ClientGone,
@@ -381,7 +386,7 @@ fn failed(status: u16, code: &'static str, detail: String) -> End {
 /// The response is through although the request is not: neither connection can carry anything after this.
 fn ended(end: End) -> End {
     match end {
-        End::Delivered { .. } => End::Delivered { upstream: false, client: false },
+        End::Delivered { .. } => End::Delivered { upstream: false, client: false, whole: false },
         other => other,
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::audit::{Credit, DecisionFacts, DecisionId, Inspected, Nanos, Protocol, Query, Verdict};
 use crate::io::clock;
-use crate::io::flow::Connection;
+use crate::io::flow::{Connection, Next};
 use crate::io::refusal::Refusal;
 use crate::io::upstream::{Route, Upstream};
 use crate::io::wire;
@@ -104,10 +104,14 @@ impl Connection {
             Err(error) => return self.malformed(error.status(), error.code(), &error, Some((&head, &target))),
         };
         let literal;
+        // A host that is an address literal costs one small allocation.
         let host: &str = match &target.host {
             Host::Name(name) => name,
-            // One small allocation, only for hosts that are address literals.
-            address => {
+            Host::V4(address) => {
+                literal = address.to_string();
+                &literal
+            }
+            Host::V6(address) => {
                 literal = address.to_string();
                 &literal
             }
@@ -386,9 +390,9 @@ impl Connection {
     }
 
     /// Answers a head that is not even whole: too long, or broken before its end.
-    pub(crate) async fn refuse_head(&mut self, error: &HeadError) {
+    pub(crate) async fn refuse_head(&mut self, error: &HeadError) -> Next {
         let _ = self.malformed(error.status(), error.code(), error, None);
-        let _ = self.refused(true, true).await;
+        self.refused(true, true).await
     }
 
     fn request_facts<'r>(

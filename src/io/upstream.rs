@@ -195,8 +195,7 @@ pub(crate) fn host_of(route: &Route) -> Host<'_> {
 
 async fn secure(stream: Stream, host: &str, config: &Arc<ClientConfig>) -> Result<Transport, DialError> {
     let refuse = |code, detail: String| DialError { code, status: 502, detail };
-    let name = ServerName::try_from(host.trim_start_matches('[').trim_end_matches(']').to_owned())
-        .map_err(|error| refuse("tls_name", error.to_string()))?;
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| refuse("tls_name", error.to_string()))?;
     let session = rustls::ClientConnection::new(Arc::clone(config), name)
         .map_err(|error| refuse("tls_handshake", error.to_string()))?;
     let transport = Transport::tls(stream, rustls::Connection::Client(session));
