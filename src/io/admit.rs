@@ -9,7 +9,8 @@ use rustls::{AlertDescription, ServerConfig};
 
 use crate::audit::Protocol;
 use crate::io::engine::{self, Buf, Stream};
-use crate::io::flow::{Arrival, refuse};
+use crate::io::flow::Arrival;
+use crate::io::refuse::refuse;
 use crate::io::synthetic::Synthetic;
 use crate::io::tls;
 use crate::io::transport::Transport;

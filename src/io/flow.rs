@@ -11,11 +11,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::audit::{DecisionFacts, Inspected, Nanos, Protocol, Verdict};
+use crate::audit::Protocol;
 use crate::io::admit;
-use crate::io::clock;
 use crate::io::engine::{self, Buf, Stream};
 use crate::io::judge::Judged;
+use crate::io::refuse::refuse;
 use crate::io::transport::{Filled, Transport};
 use crate::io::upstream::{Route, Upstream};
 use crate::io::worker::Worker;
@@ -249,26 +249,4 @@ fn arrive(stream: &Stream, worker: &Worker) -> Option<Arrival> {
             None
         }
     }
-}
-
-/// Records that a connection was refused before it could ask for anything.
-pub(crate) fn refuse(worker: &Worker, arrival: &Arrival, protocol: Protocol, code: &'static str) {
-    let policy = worker.policy();
-    let names = worker.synthetic.borrow();
-    let host = names.name(arrival.destination.ip());
-    let facts = DecisionFacts {
-        protocol,
-        sni: arrival.sni.as_deref(),
-        // What the program meant when it asked the stub for this address.
-        host,
-        port: host.map(|_| arrival.destination.port()),
-        verdict: Verdict::Deny,
-        enforced: true,
-        code: Some(code),
-        policy: Some(*policy.digest()),
-        inspected: if protocol == Protocol::Tls { Inspected::SNI } else { Inspected::ADDRESS },
-        ..worker.facts(arrival)
-    };
-    // A full ring counts the loss by itself; the connection is refused either way.
-    let _ = worker.producer.deny(Nanos(clock::wall()), &facts);
 }

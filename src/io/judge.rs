@@ -5,14 +5,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use crate::audit::{Credit, DecisionFacts, DecisionId, Inspected, Nanos, Protocol, Query, Verdict};
+use crate::audit::{Credit, DecisionFacts, Inspected, Nanos, Protocol, Query, Verdict};
 use crate::io::clock;
-use crate::io::flow::{Connection, Next};
-use crate::io::refusal::Refusal;
+use crate::io::flow::Connection;
 use crate::io::upstream::{Route, Upstream};
 use crate::io::wire;
 use crate::parse::framing::{self, Framing};
-use crate::parse::head::{self, HeadError, RequestHead, Version};
+use crate::parse::head::{self, RequestHead, Version};
 use crate::parse::host::Host;
 use crate::parse::target::{self, Asked, Canonical, Form};
 use crate::policy::{self, Decision, Permit, Policy, Scheme, Subject, UpstreamAddress, Vetted, Via};
@@ -68,13 +67,13 @@ pub(crate) enum Method {
 }
 
 /// One request as judged: the parse and the time it arrived.
-struct Request<'r> {
-    head: &'r RequestHead<'r>,
-    target: &'r Canonical<'r>,
+pub(crate) struct Request<'r> {
+    pub(crate) head: &'r RequestHead<'r>,
+    pub(crate) target: &'r Canonical<'r>,
     /// The host as text; an address literal is written out.
-    host: &'r str,
-    framing: Framing,
-    started: Instant,
+    pub(crate) host: &'r str,
+    pub(crate) framing: Framing,
+    pub(crate) started: Instant,
 }
 
 impl Connection {
@@ -273,129 +272,8 @@ impl Connection {
         }
     }
 
-    /// An allowed request whose name has no address: recorded as the decision it is, with the outcome that nothing was dialled.
-    fn unresolved(
-        &mut self,
-        request: &Request<'_>,
-        policy: &Policy,
-        subject: &Subject<'_>,
-        code: &'static str,
-    ) -> Judged {
-        let decision = policy.decide(subject);
-        let facts = self.request_facts(request, policy, &decision);
-        let Ok(credit) = self.worker.producer.allow(Nanos(clock::wall()), &facts) else {
-            return self.unrecorded(request);
-        };
-        let id = credit.id();
-        let status = if code == "name_unanswered" { 504 } else { 502 };
-        let outcome = crate::audit::OutcomeFacts {
-            status: Some(status),
-            total_ns: nanos_since(request.started),
-            code: Some(code),
-            ..Default::default()
-        };
-        credit.outcome(Nanos(clock::wall()), &outcome);
-        self.answer(request, Refusal { status, code: Some(code), ..Refusal::default() }, Some(id))
-    }
-
-    /// Records a denial and writes the contract's answer. `code` says what refused where it was not the rule itself.
-    fn deny(
-        &mut self,
-        request: &Request<'_>,
-        policy: &Policy,
-        decision: &Decision<'_>,
-        code: Option<&'static str>,
-    ) -> Judged {
-        // An address is refused whatever the rules say, so no rule is named then.
-        let rule = decision.rule.filter(|_| code.is_none());
-        let code = code.or(decision.code.map(policy::Code::as_str));
-        let facts = DecisionFacts {
-            verdict: Verdict::Deny,
-            enforced: true,
-            rule: rule.map(|rule| rule.name),
-            reason: rule.and_then(|rule| rule.reason),
-            code,
-            status: Some(403),
-            ..self.request_facts(request, policy, decision)
-        };
-        // Denied also when it cannot be recorded: the loss is counted by the ring and shows as a gap.
-        let id = self.worker.producer.deny(Nanos(clock::wall()), &facts).ok();
-        let refusal = Refusal {
-            status: 403,
-            rule: rule.map(|rule| rule.name),
-            reason: rule.and_then(|rule| rule.reason),
-            remedy: rule.and_then(|rule| rule.remedy),
-            code,
-            ..Refusal::default()
-        };
-        self.answer(request, refusal, id)
-    }
-
-    fn unrecorded(&mut self, request: &Request<'_>) -> Judged {
-        self.answer(request, Refusal { status: 503, code: Some("audit_unavailable"), ..Refusal::default() }, None)
-    }
-
-    fn answer(&mut self, request: &Request<'_>, refusal: Refusal<'_>, id: Option<DecisionId>) -> Judged {
-        let body = match request.framing {
-            Framing::None | Framing::Length(0) => false,
-            // A short body that is already here is dropped; the connection stays in step.
-            Framing::Length(n) if usize::try_from(n).is_ok_and(|n| n <= self.client.pending()) => {
-                self.client.consume(usize::try_from(n).unwrap_or(0));
-                false
-            }
-            _ => true,
-        };
-        let close = body || !framing::persistent(request.head.version, &request.head.headers);
-        let id = id.map(|id| id.to_string());
-        let head_only = request.head.method == "HEAD";
-        Refusal { decision: id.as_deref(), close, head_only, ..refusal }.write(&mut self.out);
-        Judged::Refused { body, close }
-    }
-
-    /// A head that cannot be understood in exactly one way, or asks for what is not spoken: recorded, answered, closed.
-    fn malformed(
-        &mut self,
-        status: u16,
-        code: &'static str,
-        cause: &dyn std::fmt::Display,
-        known: Option<(&RequestHead<'_>, &Canonical<'_>)>,
-    ) -> Judged {
-        let policy = self.worker.policy();
-        let cause = cause.to_string();
-        let facts = DecisionFacts {
-            sni: self.arrival.sni.as_deref(),
-            host: known.and_then(|(_, target)| target.host.name()),
-            port: known.map(|(_, target)| target.port),
-            method: known.map(|(head, _)| head.method),
-            path: known.map(|(_, target)| &*target.path),
-            verdict: Verdict::Deny,
-            code: Some(code),
-            reason: Some(&cause),
-            policy: Some(*policy.digest()),
-            inspected: Inspected::HEAD,
-            status: Some(status),
-            ..self.worker.facts(&self.arrival)
-        };
-        let id = self.worker.producer.deny(Nanos(clock::wall()), &facts).ok().map(|id| id.to_string());
-        let refusal = Refusal {
-            status,
-            decision: id.as_deref(),
-            code: Some(code),
-            reason: Some(&cause),
-            close: true,
-            ..Refusal::default()
-        };
-        refusal.write(&mut self.out);
-        Judged::Refused { body: true, close: true }
-    }
-
-    /// Answers a head that is not even whole: too long, or broken before its end.
-    pub(crate) async fn refuse_head(&mut self, error: &HeadError) -> Next {
-        let _ = self.malformed(error.status(), error.code(), error, None);
-        self.refused(true, true).await
-    }
-
-    fn request_facts<'r>(
+    /// What is known of a request, for its record.
+    pub(crate) fn request_facts<'r>(
         &'r self,
         request: &'r Request<'_>,
         policy: &Policy,

@@ -1,7 +1,7 @@
 //! Composes the other floors: sockets, threads, clocks and files live here.
 //!
 //! Read [`flow`] first: it is one connection from top to bottom. Around it: [`worker`] accepts, [`admit`] opens TLS, [`judge`] decides and
-//! records, [`forward`] and [`relay`] move bytes, [`upstream`] dials. [`engine`] is what all of them wait on, [`netns`] is the fence around the
+//! records, [`refuse`] says no, [`forward`] and [`relay`] move bytes, [`upstream`] dials. [`engine`] is what all of them wait on, [`netns`] is the fence around the
 //! program, [`resolver`] answers its DNS queries, and the [`office`] does what would block a worker.
 
 pub mod engine;
@@ -18,6 +18,7 @@ mod mint;
 mod names;
 mod office;
 mod refusal;
+mod refuse;
 mod relay;
 mod resolver;
 mod synthetic;

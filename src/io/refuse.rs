@@ -1,0 +1,161 @@
+//! Refusing, in the order that counts: recorded first, then answered.
+//!
+//! Every refusal that ringfence gives by itself is made here, whatever found it: a rule, an address, a head that cannot be understood, a name
+//! without an address, a log that cannot be written, a connection that asks for nothing we speak.
+
+use crate::audit::{DecisionFacts, DecisionId, Inspected, Nanos, OutcomeFacts, Protocol, Verdict};
+use crate::io::clock;
+use crate::io::flow::{Arrival, Connection, Next};
+use crate::io::judge::{Judged, Request, nanos_since};
+use crate::io::refusal::Refusal;
+use crate::io::worker::Worker;
+use crate::parse::framing::{self, Framing};
+use crate::parse::head::{HeadError, RequestHead};
+use crate::parse::target::Canonical;
+use crate::policy::{self, Decision, Policy, Subject};
+
+impl Connection {
+    /// An allowed request whose name has no address: recorded as the decision it is, with the outcome that nothing was dialled.
+    pub(crate) fn unresolved(
+        &mut self,
+        request: &Request<'_>,
+        policy: &Policy,
+        subject: &Subject<'_>,
+        code: &'static str,
+    ) -> Judged {
+        let decision = policy.decide(subject);
+        let facts = self.request_facts(request, policy, &decision);
+        let Ok(credit) = self.worker.producer.allow(Nanos(clock::wall()), &facts) else {
+            return self.unrecorded(request);
+        };
+        let id = credit.id();
+        let status = if code == "name_unanswered" { 504 } else { 502 };
+        let outcome = OutcomeFacts {
+            status: Some(status),
+            total_ns: nanos_since(request.started),
+            code: Some(code),
+            ..Default::default()
+        };
+        credit.outcome(Nanos(clock::wall()), &outcome);
+        self.answer(request, Refusal { status, code: Some(code), ..Refusal::default() }, Some(id))
+    }
+
+    /// Records a denial and writes the contract's answer. `code` says what refused where it was not the rule itself.
+    pub(crate) fn deny(
+        &mut self,
+        request: &Request<'_>,
+        policy: &Policy,
+        decision: &Decision<'_>,
+        code: Option<&'static str>,
+    ) -> Judged {
+        // An address is refused whatever the rules say, so no rule is named then.
+        let rule = decision.rule.filter(|_| code.is_none());
+        let code = code.or(decision.code.map(policy::Code::as_str));
+        let facts = DecisionFacts {
+            verdict: Verdict::Deny,
+            enforced: true,
+            rule: rule.map(|rule| rule.name),
+            reason: rule.and_then(|rule| rule.reason),
+            code,
+            status: Some(403),
+            ..self.request_facts(request, policy, decision)
+        };
+        // Denied also when it cannot be recorded: the loss is counted by the ring and shows as a gap.
+        let id = self.worker.producer.deny(Nanos(clock::wall()), &facts).ok();
+        let refusal = Refusal {
+            status: 403,
+            rule: rule.map(|rule| rule.name),
+            reason: rule.and_then(|rule| rule.reason),
+            remedy: rule.and_then(|rule| rule.remedy),
+            code,
+            ..Refusal::default()
+        };
+        self.answer(request, refusal, id)
+    }
+
+    pub(crate) fn unrecorded(&mut self, request: &Request<'_>) -> Judged {
+        self.answer(request, Refusal { status: 503, code: Some("audit_unavailable"), ..Refusal::default() }, None)
+    }
+
+    fn answer(&mut self, request: &Request<'_>, refusal: Refusal<'_>, id: Option<DecisionId>) -> Judged {
+        let body = match request.framing {
+            Framing::None | Framing::Length(0) => false,
+            // A short body that is already here is dropped; the connection stays in step.
+            Framing::Length(n) if usize::try_from(n).is_ok_and(|n| n <= self.client.pending()) => {
+                self.client.consume(usize::try_from(n).unwrap_or(0));
+                false
+            }
+            _ => true,
+        };
+        let close = body || !framing::persistent(request.head.version, &request.head.headers);
+        let id = id.map(|id| id.to_string());
+        let head_only = request.head.method == "HEAD";
+        Refusal { decision: id.as_deref(), close, head_only, ..refusal }.write(&mut self.out);
+        Judged::Refused { body, close }
+    }
+
+    /// A head that cannot be understood in exactly one way, or asks for what is not spoken: recorded, answered, closed.
+    pub(crate) fn malformed(
+        &mut self,
+        status: u16,
+        code: &'static str,
+        cause: &dyn std::fmt::Display,
+        known: Option<(&RequestHead<'_>, &Canonical<'_>)>,
+    ) -> Judged {
+        let policy = self.worker.policy();
+        let cause = cause.to_string();
+        let facts = DecisionFacts {
+            sni: self.arrival.sni.as_deref(),
+            host: known.and_then(|(_, target)| target.host.name()),
+            port: known.map(|(_, target)| target.port),
+            method: known.map(|(head, _)| head.method),
+            path: known.map(|(_, target)| &*target.path),
+            verdict: Verdict::Deny,
+            code: Some(code),
+            reason: Some(&cause),
+            policy: Some(*policy.digest()),
+            inspected: Inspected::HEAD,
+            status: Some(status),
+            ..self.worker.facts(&self.arrival)
+        };
+        let id = self.worker.producer.deny(Nanos(clock::wall()), &facts).ok().map(|id| id.to_string());
+        let refusal = Refusal {
+            status,
+            decision: id.as_deref(),
+            code: Some(code),
+            reason: Some(&cause),
+            close: true,
+            ..Refusal::default()
+        };
+        refusal.write(&mut self.out);
+        Judged::Refused { body: true, close: true }
+    }
+
+    /// Answers a head that is not even whole: too long, or broken before its end.
+    pub(crate) async fn refuse_head(&mut self, error: &HeadError) -> Next {
+        let _ = self.malformed(error.status(), error.code(), error, None);
+        self.refused(true, true).await
+    }
+}
+
+/// Records that a connection was refused before it could ask for anything.
+pub(crate) fn refuse(worker: &Worker, arrival: &Arrival, protocol: Protocol, code: &'static str) {
+    let policy = worker.policy();
+    let names = worker.synthetic.borrow();
+    let host = names.name(arrival.destination.ip());
+    let facts = DecisionFacts {
+        protocol,
+        sni: arrival.sni.as_deref(),
+        // What the program meant when it asked the stub for this address.
+        host,
+        port: host.map(|_| arrival.destination.port()),
+        verdict: Verdict::Deny,
+        enforced: true,
+        code: Some(code),
+        policy: Some(*policy.digest()),
+        inspected: if protocol == Protocol::Tls { Inspected::SNI } else { Inspected::ADDRESS },
+        ..worker.facts(arrival)
+    };
+    // A full ring counts the loss by itself; the connection is refused either way.
+    let _ = worker.producer.deny(Nanos(clock::wall()), &facts);
+}
