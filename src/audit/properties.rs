@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use super::facts::{DecisionFacts, DecisionId, Nanos, OutcomeFacts, Query};
 use super::read::{Check, Reader};
 use super::record::{Body, Decision, Outcome, Schema, body};
-use super::segment::{self, HEADER_BYTES, Header, LogId};
+use super::segment::{self, Header, LogId};
 use crate::limits::{AUDIT_RECORD_BYTES_MAX, AUDIT_TEXT_BYTES_MAX, HOST_BYTES_MAX, METHOD_BYTES_MAX, TARGET_BYTES_MAX};
 
 /// A source that gives at most `step` octets at a time.
@@ -148,6 +148,7 @@ pub fn facts_survive_their_archive(bytes: &[u8]) {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::segment::HEADER_BYTES;
     use super::*;
 
     /// A segment of three records.
