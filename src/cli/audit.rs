@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 
 use crate::audit::read;
 use crate::audit::verify::{self, Trust, Verdict, Vouched};
+use crate::config;
 
 mod csv;
 mod decode;
@@ -73,7 +74,7 @@ fn complain(line: &str) {
 }
 
 fn verify(args: &VerifyArgs) -> io::Result<ExitCode> {
-    let trust = Trust { state: state_dir()?, anchor: args.anchor.clone() };
+    let trust = Trust { state: config::state_dir().map_err(io::Error::other)?, anchor: args.anchor.clone() };
     let logs = match read::logs(&args.dir) {
         Ok(logs) if !logs.is_empty() => logs,
         // An empty or missing log is an answer, not a mistake: that nothing can be said is what the caller must know.
@@ -140,15 +141,6 @@ fn vouched_for(vouched: &Vouched) -> String {
     };
     let segments = if vouched.segments == 1 { "segment" } else { "segments" };
     format!("{signed} records in {} {segments} ({}; key {key}){writing}", vouched.segments, by.join(", "))
-}
-
-/// `$RINGFENCE_STATE`, else `$XDG_STATE_HOME/ringfence`, else `~/.local/state/ringfence`.
-fn state_dir() -> io::Result<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("RINGFENCE_STATE")
-        .or_else(|| set("XDG_STATE_HOME").map(|base| base.join("ringfence")))
-        .or_else(|| set("HOME").map(|home| home.join(".local/state/ringfence")))
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no state folder: set RINGFENCE_STATE or HOME"))
 }
 
 #[cfg(test)]
