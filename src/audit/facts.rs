@@ -263,6 +263,8 @@ pub struct OutcomeFacts<'a> {
 #[allow(missing_docs, reason = "the fields are the contract's, name by name")]
 pub struct LifecycleFacts<'a> {
     pub event: Lifecycle,
+    /// The process that it happened to.
+    pub process: u32,
     pub agent: &'a str,
     pub mode: Option<Mode>,
     pub policy: Option<[u8; 32]>,

@@ -133,7 +133,7 @@ impl<'a> Event<'a> {
         let detail = cut(facts.detail, AUDIT_TEXT_BYTES_MAX, &mut flags);
         Self {
             policy: facts.policy.unwrap_or([0; 32]),
-            process: std::process::id(),
+            process: facts.process,
             event: facts.event.code(),
             mode: facts.mode.map_or(0, Mode::code),
             flags,

@@ -243,7 +243,14 @@ impl Drain {
 
 /// Appends a record about the writer itself.
 pub(super) fn lifecycle(log: &mut Log, options: &WriterOptions, event: Lifecycle, detail: &str) {
-    let facts = LifecycleFacts { event, agent: &options.agent, mode: options.mode, policy: options.policy, detail };
+    let facts = LifecycleFacts {
+        event,
+        process: std::process::id(),
+        agent: &options.agent,
+        mode: options.mode,
+        policy: options.policy,
+        detail,
+    };
     let record = Event::new(&facts);
     let mut payload = vec![0; record.bytes_max()];
     if let Some(length) = record.encode(&mut payload) {
