@@ -57,12 +57,12 @@ fn a_stall_of_the_origin_shows_in_every_request_that_was_due_meanwhile() {
     // Half of every second stands still, so about half of the requests wait, on average half of the stall. A closed loop would
     // have seen one slow request a second.
     let behaviour = Behaviour { stall_ms: 500, ..Behaviour::default() };
-    let measured = measure_direct(behaviour, 1, slice(2000, Duration::from_millis(1)));
-    assert_eq!((measured.requests, measured.errors, measured.missed), (2000, 0, 0), "{:?}", measured.first_error);
-    assert_eq!(count(&measured.latency), 2000);
+    let measured = measure_direct(behaviour, 1, slice(200, Duration::from_millis(10)));
+    assert_eq!((measured.requests, measured.errors, measured.missed), (200, 0, 0), "{:?}", measured.first_error);
+    assert_eq!(count(&measured.latency), 200);
     assert!(quantile_ms(&measured.latency, 1.0) >= 450.0);
     assert!(quantile_ms(&measured.latency, 0.75) >= 200.0, "{}", quantile_ms(&measured.latency, 0.75));
-    assert!(measured.late > 600, "{}", measured.late);
+    assert!(measured.late > 60, "{}", measured.late);
 }
 
 #[test]
