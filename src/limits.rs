@@ -112,7 +112,9 @@ pub const AUDIT_SEGMENT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 pub const AUDIT_SEGMENTS_MAX: usize = 1_000_000;
 /// Block that a reader asks the file for.
 pub const AUDIT_READ_BYTES: usize = 256 * 1024;
-/// The writer's shortest and longest pause when its rings are empty. The longest, times the highest record rate, must fit a ring.
+/// What a turn of the writer should find: with less the pause before the next grows.
+pub const AUDIT_DRAIN_AIM_BYTES: usize = 64 * 1024;
+/// The writer's shortest and longest pause between turns. The longest, times the highest record rate, must fit a ring.
 pub const AUDIT_POLL_MIN: Duration = Duration::from_micros(50);
 /// See [`AUDIT_POLL_MIN`].
 pub const AUDIT_POLL_MAX: Duration = Duration::from_millis(5);

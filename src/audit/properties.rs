@@ -148,8 +148,8 @@ pub fn facts_survive_their_archive(bytes: &[u8]) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::segment::HEADER_BYTES;
     use super::*;
+    use crate::audit::segment::HEADER_BYTES;
 
     /// A segment of three records.
     fn sample() -> Vec<u8> {

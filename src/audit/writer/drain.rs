@@ -11,7 +11,8 @@ use super::super::ring::Head;
 use super::log::Log;
 use super::{Control, Summary, Trouble, WriteError, WriterOptions, now};
 use crate::limits::{
-    AUDIT_DRAIN_BYTES, AUDIT_FINISH_WAIT, AUDIT_POLL_MAX, AUDIT_POLL_MIN, AUDIT_RETRY_WAIT, AUDIT_SYNC_BYTES,
+    AUDIT_DRAIN_AIM_BYTES, AUDIT_DRAIN_BYTES, AUDIT_FINISH_WAIT, AUDIT_POLL_MAX, AUDIT_POLL_MIN, AUDIT_RETRY_WAIT,
+    AUDIT_SYNC_BYTES,
 };
 
 /// One ring and what of its losses is on record.
@@ -89,6 +90,7 @@ impl Drain {
         let end = End(Arc::clone(&self.health));
         let mut pause = AUDIT_POLL_MIN;
         let mut deadline = None;
+        let aim = AUDIT_DRAIN_AIM_BYTES.min(self.options.ring_bytes / 8).max(1);
         loop {
             let turn = Instant::now();
             let moved = self.turn(turn);
@@ -100,8 +102,11 @@ impl Drain {
                     return self.close(deadline);
                 }
             }
-            pause = match moved {
+            // The fewer records a turn finds, the longer the next may take: at a few thousand a second a turn moves many of them in one write
+            // instead of waking for each.
+            pause = match moved / aim {
                 0 => (pause * 2).min(AUDIT_POLL_MAX),
+                1..4 => pause,
                 _ => AUDIT_POLL_MIN,
             };
             if moved < AUDIT_DRAIN_BYTES {
