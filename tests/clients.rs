@@ -36,28 +36,24 @@ macro_rules! fenced {
         use super::{Fence, Identity};
 
         #[test]
-        #[ignore = "needs `ringfence run`"]
         $(#[$gate])*
         fn on_uring() {
             super::$claim(Fence::Fenced { engine: "uring", identity: Identity::Invoker });
         }
 
         #[test]
-        #[ignore = "needs `ringfence run`"]
         $(#[$gate])*
         fn on_uring_as_an_ordinary_user() {
             super::$claim(Fence::Fenced { engine: "uring", identity: Identity::OrdinaryUser });
         }
 
         #[test]
-        #[ignore = "needs `ringfence run`"]
         $(#[$gate])*
         fn on_epoll() {
             super::$claim(Fence::Fenced { engine: "epoll", identity: Identity::Invoker });
         }
 
         #[test]
-        #[ignore = "needs `ringfence run`"]
         $(#[$gate])*
         fn on_epoll_as_an_ordinary_user() {
             super::$claim(Fence::Fenced { engine: "epoll", identity: Identity::OrdinaryUser });
@@ -104,6 +100,7 @@ fenced! {
     openai_is_told_why_it_was_refused
     git_is_told_that_it_was_refused
     a_closed_host_is_refused_before_the_origin_hears_of_it
+    #[ignore = "a gibibyte each way: scripts/test runs it, scripts/test --quick does not"]
     memory_stays_flat_under_a_gibibyte_each_way
 }
 
@@ -133,7 +130,10 @@ fn moves_bodies(fence: Fence, client: Client) {
     let mut calls = Vec::new();
     for bytes in [1, 1 << 10, 1 << 20, LONG_BYTES] {
         let expected = Body::pattern(bytes);
-        for path in [format!("/pattern/{bytes}"), format!("/chunked/{bytes}")] {
+        // Many chunks cost some clients many times what they cost a proxy: fetch takes 40 s for 100 MiB of them, with nobody between.
+        let chunked = bytes < LONG_BYTES || matches!(client, Client::Curl);
+        let paths = [Some(format!("/pattern/{bytes}")), chunked.then(|| format!("/chunked/{bytes}"))];
+        for path in paths.into_iter().flatten() {
             let received = client.call(&site, "GET", &site.url("origin.example.test", &path), None);
             succeeded(&received.finished);
             assert_eq!((received.status, &received.body), (200, &expected), "{path}: {received:?}");
