@@ -12,12 +12,18 @@ mod harness;
 mod origins;
 #[path = "clients/programs.rs"]
 mod programs;
+#[path = "clients/record.rs"]
+mod record;
+#[path = "clients/repository.rs"]
+mod repository;
 #[path = "clients/trust.rs"]
 mod trust;
 mod util;
 
 use harness::{Fence, Identity, Site, peak_memory_kib};
 use programs::{Answer, Body, Client, write_pattern};
+use record::{Call, all_on_record, decisions, reached_nothing, refused};
+use repository::{git, make_repository};
 use serde_json::Value;
 use util::{Finished, Program};
 
@@ -199,36 +205,6 @@ fn git_clones_and_pushes(fence: Fence) {
             assert!(paths.contains(&format!("/git/project.git{end}").into()), "{end} is not in {paths:?}");
         }
     }
-}
-
-/// A bare repository with one commit, to be served; gives the commit.
-fn make_repository(site: &Site, name: &str) -> String {
-    write_pattern(&site.at("sent"), 1 << 20);
-    let path = site.at("repositories").join(name);
-    let path = path.to_str().expect("a path in UTF-8").to_owned();
-    let run = |line: &[&str], folder: &str| {
-        let finished = Program::start(&mut git(site, line, folder)).finish();
-        succeeded(&finished);
-        finished.stdout
-    };
-    run(&["init", "--quiet", "work"], ".");
-    std::fs::copy(site.at("sent"), site.at("work/file")).expect("copied");
-    run(&["add", "file"], "work");
-    run(&["commit", "--quiet", "-m", "Say something"], "work");
-    run(&["clone", "--quiet", "--bare", "work", &path], ".");
-    run(&["config", "http.receivepack", "true"], &path);
-    std::fs::write(site.home().join(".gitconfig"), "[user]\nname = A\nemail = a@b.c\n").expect("written");
-    run(&["rev-parse", "HEAD"], "work").remove(0)
-}
-
-/// git on the side of the origin.
-fn git(site: &Site, line: &[&str], folder: &str) -> std::process::Command {
-    let mut command = std::process::Command::new("git");
-    command.env_clear().env("PATH", origins::PATH).env("HOME", site.at(".")).current_dir(site.at(folder)).args(line);
-    for role in ["AUTHOR", "COMMITTER"] {
-        command.env(format!("GIT_{role}_NAME"), "A").env(format!("GIT_{role}_EMAIL"), "a@b.c");
-    }
-    command
 }
 
 fn curl_gets_from_nginx_what_it_asks_for(fence: Fence) {
@@ -437,74 +413,4 @@ fn memory_stays_flat_under_a_gibibyte_each_way(fence: Fence) {
 
 fn succeeded(finished: &Finished) {
     assert!(finished.status.success(), "{finished:?}");
-}
-
-/// The contract's answer, and the same facts on record under the same id.
-fn refused(site: &Site, answer: &Answer, (method, path): (&str, &str), rule: Option<[&str; 3]>) {
-    assert_eq!(answer.status, 403, "{answer:?}");
-    assert_eq!(answer.headers.get("content-type").map(String::as_str), Some("application/problem+json"));
-    let id = answer.headers.get("ringfence-decision").unwrap_or_else(|| panic!("no id: {answer:?}"));
-    let body = answer.json(site);
-    assert_eq!((&body["type"], &body["title"]), (&"about:blank".into(), &"Blocked by policy".into()));
-    assert_eq!((&body["status"], &body["decision"]), (&403.into(), &id.as_str().into()));
-
-    let records = site.records();
-    let record = records.iter().find(|record| record["kind"] == "decision" && record["id"] == id.as_str());
-    let record = record.unwrap_or_else(|| panic!("{id} is not on record: {records:?}"));
-    assert_eq!((&record["verdict"], &record["status"]), (&"deny".into(), &403.into()));
-    assert_eq!((&record["method"], &record["path"]), (&method.into(), &path.into()));
-    match rule {
-        Some([rule, reason, remedy]) => {
-            assert_eq!([&body["rule"], &body["reason"], &body["remedy"]], [rule, reason, remedy]);
-            assert_eq!((&record["rule"], &record["reason"]), (&rule.into(), &reason.into()));
-        }
-        None => {
-            assert_eq!((body.get("rule"), &body["code"]), (None, &"default".into()));
-            assert_eq!((record.get("rule"), &record["code"]), (None, &"default".into()));
-        }
-    }
-}
-
-fn reached_nothing(site: &Site) {
-    let seen = site.seen();
-    assert!(seen.is_empty(), "the origin has seen {seen:?}");
-}
-
-/// A call that was allowed, as its records must tell it.
-struct Call {
-    method: &'static str,
-    path: String,
-    /// Bytes that came down and went up at least; heads and framing may come on top.
-    down: u64,
-    up: u64,
-}
-
-impl Call {
-    fn new(method: &'static str, path: String, down: u64, up: u64) -> Call {
-        Call { method, path, down, up }
-    }
-}
-
-/// Under a fence: these calls, in this order, and no others are on record, each with the outcome that the client saw.
-fn all_on_record(site: &Site, calls: &[Call]) {
-    if !site.is_fenced() {
-        return;
-    }
-    let records = site.records();
-    let decisions = decisions(&records);
-    assert_eq!(decisions.len(), calls.len(), "{decisions:?}");
-    for (decision, call) in decisions.iter().zip(calls) {
-        assert_eq!((&decision["method"], &decision["path"]), (&call.method.into(), &call.path.as_str().into()));
-        assert_eq!((&decision["verdict"], decision.get("enforced")), (&"allow".into(), None));
-        let outcome = records.iter().find(|record| record["kind"] == "outcome" && record["id"] == decision["id"]);
-        let outcome = outcome.unwrap_or_else(|| panic!("no outcome of {decision}"));
-        assert_eq!(outcome["status"], 200, "{outcome}");
-        let bytes = |name: &str| outcome[name].as_u64().unwrap_or(0);
-        assert!(bytes("bytes_down") >= call.down && bytes("bytes_up") >= call.up, "{outcome}");
-    }
-}
-
-/// The decisions about requests; names and connections are decided apart.
-fn decisions(records: &[Value]) -> Vec<&Value> {
-    records.iter().filter(|record| record["kind"] == "decision" && record["protocol"] == "http/1.1").collect()
 }
