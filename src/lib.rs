@@ -9,7 +9,7 @@
 //! 5. [`audit`] puts the decision on record before the first upstream byte, and the outcome after.
 //! 6. [`limits`] holds every bound of the others.
 //!
-//! Beside the way stands [`bench`], the load-test harness: it uses the engine and measures the rest from outside.
+//! Beside the way stands [`mod@bench`], the load-test harness: it uses the engine and measures the rest from outside.
 //!
 //! `parse`, `policy` and `audit` are floors without doors between them: bytes and time come in, facts come out. Only `io`
 //! composes them. `tests/tidy.rs` keeps it so.

@@ -1,5 +1,7 @@
 //! The harness against known truths: it shows a stall, counts what is wrong, and keeps its schedule.
 
+#![allow(clippy::expect_used, reason = "a test stops at the first surprise")]
+
 use std::net::TcpListener;
 use std::process::{Command, Output};
 use std::time::Duration;

@@ -95,7 +95,7 @@ impl ArchivedAddress {
     }
 }
 
-/// Archive of [`DecisionFacts`].
+/// Archive of [`DecisionFacts`](super::facts::DecisionFacts).
 #[derive(Archive, Serialize, Debug)]
 #[allow(missing_docs, reason = "the fields are those of DecisionFacts")]
 pub struct Decision<'a> {
@@ -135,7 +135,7 @@ pub struct Decision<'a> {
     pub code: &'a str,
 }
 
-/// Archive of [`OutcomeFacts`].
+/// Archive of [`OutcomeFacts`](super::facts::OutcomeFacts).
 #[derive(Archive, Serialize, Debug)]
 #[allow(missing_docs, reason = "the fields are those of OutcomeFacts")]
 pub struct Outcome<'a> {
@@ -154,7 +154,7 @@ pub struct Outcome<'a> {
     pub error: &'a str,
 }
 
-/// Archive of [`LifecycleFacts`].
+/// Archive of [`LifecycleFacts`](super::facts::LifecycleFacts).
 #[derive(Archive, Serialize, Debug)]
 #[allow(missing_docs, reason = "the fields are those of LifecycleFacts")]
 pub struct Event<'a> {
