@@ -36,7 +36,7 @@ pub struct RunArgs {
     #[command(flatten)]
     engine: EngineArgs,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
 
@@ -55,7 +55,9 @@ pub struct EngineArgs {
 enum Backend {
     /// io_uring, or epoll where the kernel refuses it
     Auto,
+    /// io_uring, or not at all
     Uring,
+    /// epoll
     Epoll,
 }
 

@@ -244,7 +244,8 @@ impl Connection {
             Way::Pooled(_, upstream) => Some(upstream.vetted.address()),
             Way::Dial(_, addresses) => addresses.first().map(|vetted| vetted.address()),
         };
-        let facts = DecisionFacts { upstream: address, ..self.request_facts(request, policy, &decision) };
+        let facts = self.request_facts(request, policy, &decision);
+        let facts = DecisionFacts { upstream: address, inspected: facts.inspected | Inspected::ADDRESS, ..facts };
         match self.worker.producer.allow(Nanos(clock::wall()), &facts) {
             Ok(credit) => {
                 wire::request(request.head, request.target, request.framing, &mut self.out);
@@ -269,6 +270,14 @@ impl Connection {
             version: request.head.version,
             expects_continue: framing::expects_continue(request.head),
             persistent: framing::persistent(request.head.version, &request.head.headers) && !self.worker.stopping(),
+        }
+    }
+
+    /// What a decision on a head has looked at.
+    fn inspected(&self) -> Inspected {
+        match self.arrival.scheme {
+            Scheme::Http => Inspected::HEAD,
+            Scheme::Https => Inspected::HEAD | Inspected::SNI,
         }
     }
 
@@ -297,7 +306,7 @@ impl Connection {
             reason: rule.and_then(|rule| rule.reason),
             code: decision.code.map(policy::Code::as_str),
             policy: Some(*policy.digest()),
-            inspected: Inspected::HEAD,
+            inspected: self.inspected(),
             decide_ns: nanos_since(request.started),
             ..self.worker.facts(&self.arrival)
         }

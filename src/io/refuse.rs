@@ -145,6 +145,8 @@ pub(crate) fn refuse(worker: &Worker, arrival: &Arrival, protocol: Protocol, cod
     let host = names.name(arrival.destination.ip());
     let facts = DecisionFacts {
         protocol,
+        // Before a request only TLS says what its scheme is.
+        scheme: (protocol == Protocol::Tls).then_some(crate::audit::Scheme::Https),
         sni: arrival.sni.as_deref(),
         // What the program meant when it asked the stub for this address.
         host,
