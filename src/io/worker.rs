@@ -90,6 +90,9 @@ impl Handle {
                     return Ok(());
                 }
             };
+            if let Some(why) = engine.selected().refused {
+                tracing::warn!(%why, "the kernel refuses io_uring; serving on epoll");
+            }
             engine.run(async move {
                 let worker = match Worker::open(seed) {
                     Ok(worker) => worker,
