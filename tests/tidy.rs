@@ -211,8 +211,8 @@ fn documents_name_no_machine_path() {
 #[test]
 fn a_machine_path_in_a_document_is_found() {
     let broken = |text| rules::documents_name_no_machine("README.md", text).len();
-    assert_eq!(broken("Run it in /work/main, or `/home/me/ringfence`."), 2);
-    assert_eq!(broken("See https://example.com/work/ and /workspace/**."), 0);
+    assert_eq!(broken("Run it in /srv/main, or `/home/me/ringfence`."), 2);
+    assert_eq!(broken("See https://example.com/srv/ and /srvspace/**."), 0);
 }
 
 #[test]

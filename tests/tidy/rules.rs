@@ -208,7 +208,7 @@ pub(crate) fn tests_never_sleep(source: &Source) -> Vec<Finding> {
 pub(crate) fn documents_name_no_machine(path: &str, text: &str) -> Vec<Finding> {
     let mut found = Vec::new();
     for (number, line) in text.lines().enumerate() {
-        for folder in ["/work/", "/root/", "/home/", "/Users/"] {
+        for folder in ["/srv/", "/root/", "/home/", "/Users/"] {
             let starts = |(at, _): (usize, &str)| {
                 !line[..at].ends_with(|before: char| before.is_alphanumeric() || before == '.')
             };
