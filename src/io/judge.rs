@@ -142,7 +142,7 @@ impl Connection {
         if decision.verdict == policy::Verdict::Deny && decision.enforced {
             return self.deny(request, &policy, &decision, None);
         }
-        self.find_way(request, &policy, &subject, resolved)
+        self.find_way(request, &policy, (&subject, decision), resolved)
     }
 
     /// The decision admits the request as far as it goes without an address: find one, and let it be vetted.
@@ -150,7 +150,7 @@ impl Connection {
         &mut self,
         request: &Request<'_>,
         policy: &Policy,
-        subject: &Subject<'_>,
+        (subject, decision): (&Subject<'_>, Decision<'_>),
         resolved: Option<&Resolution>,
     ) -> Judged {
         let (scheme, port) = (self.arrival.scheme, request.target.port);
@@ -192,9 +192,9 @@ impl Connection {
                     &candidates
                 }
                 (None, None, Host::Name(name), None) => return Judged::Resolve((**name).into()),
-                (None, .., Some(Err(code))) => return self.unresolved(request, policy, subject, code),
+                (None, .., Some(Err(code))) => return self.unresolved(request, policy, &decision, code),
             };
-        self.vet(request, policy, subject, (candidates, via), way)
+        self.vet(request, policy, (subject, decision), (candidates, via), way)
     }
 
     /// Lets policy see every candidate address. With rules about addresses the first that is admitted decides; without, all that may be
@@ -203,14 +203,19 @@ impl Connection {
         &mut self,
         request: &Request<'_>,
         policy: &Policy,
-        subject: &Subject<'_>,
+        (subject, first): (&Subject<'_>, Decision<'_>),
         (candidates, via): (&[SocketAddr], Via),
         mut way: Way,
     ) -> Judged {
         let mut refused = None;
         let mut admitted: Option<(Decision<'_>, Permit)> = None;
         for candidate in candidates {
-            let decision = policy.decide(&Subject { address: Some(candidate.ip()), ..*subject });
+            // Only rules about addresses can tell one candidate from another.
+            let decision = if policy.needs_address() {
+                policy.decide(&Subject { address: Some(candidate.ip()), ..*subject })
+            } else {
+                first
+            };
             let permit = match decision.admit() {
                 Ok(permit) => permit,
                 Err(_) => {
@@ -236,7 +241,7 @@ impl Connection {
         let Some((decision, permit)) = admitted else {
             return match refused {
                 Some((decision, code)) => self.deny(request, policy, &decision, code),
-                None => self.unresolved(request, policy, subject, "name_not_found"),
+                None => self.unresolved(request, policy, &first, "name_not_found"),
             };
         };
         let address = match &way {

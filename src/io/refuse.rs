@@ -12,7 +12,7 @@ use crate::io::worker::Worker;
 use crate::parse::framing::{self, Framing};
 use crate::parse::head::{HeadError, RequestHead};
 use crate::parse::target::Canonical;
-use crate::policy::{self, Decision, Policy, Subject};
+use crate::policy::{self, Decision, Policy};
 
 impl Connection {
     /// An allowed request whose name has no address: recorded as the decision it is, with the outcome that nothing was dialled.
@@ -20,11 +20,10 @@ impl Connection {
         &mut self,
         request: &Request<'_>,
         policy: &Policy,
-        subject: &Subject<'_>,
+        decision: &Decision<'_>,
         code: &'static str,
     ) -> Judged {
-        let decision = policy.decide(subject);
-        let facts = self.request_facts(request, policy, &decision);
+        let facts = self.request_facts(request, policy, decision);
         let Ok(credit) = self.worker.producer.allow(Nanos(clock::wall()), &facts) else {
             return self.unrecorded(request);
         };

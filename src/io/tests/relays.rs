@@ -1,6 +1,7 @@
 //! What is allowed gets through, byte for byte, in order, without delay.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::mpsc;
 
 use super::harness::{HOST, Proxy, Recorded, origin, request, response, tls_origin};
@@ -173,12 +174,7 @@ fn delivers_a_body_that_ends_with_the_connection(choice: Choice) {
 }
 
 fn asks_again_when_a_kept_connection_is_dead(choice: Choice) {
-    // The origin reads the second request and closes without a word, as servers do whose idle time is up just then.
-    let (address, seen) = origin(|mut stream| {
-        request(&mut stream);
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
-        let _ = stream.read(&mut [0; 1]);
-    });
+    let (address, seen) = origin(answer_once);
     let proxy = Proxy::start(choice, address, 80, ALLOW);
     let mut client = proxy.client();
     for _ in 0..2 {
@@ -189,11 +185,7 @@ fn asks_again_when_a_kept_connection_is_dead(choice: Choice) {
 }
 
 fn never_asks_again_with_a_post(choice: Choice) {
-    let (address, seen) = origin(|mut stream| {
-        request(&mut stream);
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
-        let _ = stream.read(&mut [0; 1]);
-    });
+    let (address, seen) = origin(answer_once);
     let proxy = Proxy::start(choice, address, 80, ALLOW);
     let mut client = proxy.client();
     client.write_all(b"GET / HTTP/1.1\r\nHost: origin.test\r\n\r\n").unwrap();
@@ -313,6 +305,13 @@ fn terminates_tls_and_keeps_the_connection(choice: Choice) {
     }
     drop(client);
     assert_eq!(proxy.stop().len(), 6);
+}
+
+/// Answers one request, sees the next one begin and closes without a word, as servers do whose idle time is up just then.
+fn answer_once(mut stream: TcpStream) {
+    request(&mut stream);
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+    let _ = stream.read(&mut [0; 1]);
 }
 
 /// Reads up to the end of a head, and no further.
