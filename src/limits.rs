@@ -193,11 +193,18 @@ pub const DENIED_BODY_BYTES_MAX: usize = 256 * 1024;
 /// How long a denied request's body is read for.
 pub const DENIED_BODY_WAIT: Duration = Duration::from_secs(2);
 /// How long a stopping worker lets connections end.
-pub const DRAIN_WAIT: Duration = Duration::from_secs(2);
+/// Less than the 10 s after which container engines kill what they asked to stop.
+pub const DRAIN_WAIT: Duration = Duration::from_secs(8);
 /// Pause after a failed accept.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
 /// Open client connections of one worker.
 pub const CONNECTIONS_MAX: usize = 16 * 1024;
+/// How long a worker has to show that each of its doors denies what is always denied.
+pub const CANARY_WAIT: Duration = Duration::from_secs(5);
+/// How often the proxy looks whether its policy has changed.
+pub const RELOAD_EVERY: Duration = Duration::from_millis(500);
+/// Most worker threads of one proxy.
+pub const WORKERS_MAX: usize = 256;
 /// Orders to a worker that wait.
 pub const CONTROL_QUEUE_MAX: usize = 16;
 

@@ -7,17 +7,17 @@ use std::sync::Arc;
 
 use rustls::{AlertDescription, ServerConfig};
 
-use crate::audit::Protocol;
+use crate::audit::{Mode, Protocol};
+use crate::io::door::Arrival;
 use crate::io::engine::{self, Buf, Stream};
-use crate::io::flow::Arrival;
 use crate::io::refuse::refuse;
 use crate::io::synthetic::Synthetic;
 use crate::io::tls;
 use crate::io::transport::Transport;
 use crate::io::worker::Worker;
-use crate::limits::HANDSHAKE_WAIT;
 use crate::parse::Progress;
 use crate::parse::client_hello::{self, ClientHello, Sni};
+use crate::parse::target;
 use crate::policy::{Host, Scheme};
 
 /// An alert to the client, and the word for the record.
@@ -34,7 +34,7 @@ pub(crate) async fn tls(
     worker: &Rc<Worker>,
 ) -> Option<(Arrival, Transport)> {
     arrival.scheme = Scheme::Https;
-    let admitted = engine::timeout(HANDSHAKE_WAIT, async {
+    let admitted = engine::timeout(worker.bounds.handshake, async {
         let (received, hello) = hello(&stream, &first).await?;
         let host = host(hello, &mut arrival)?;
         let subject = match host.parse() {
@@ -51,12 +51,12 @@ pub(crate) async fn tls(
     let (received, config) = match admitted {
         Ok(admitted) => admitted,
         Err(Inadmissible { alert, code }) => {
-            let _ = engine::timeout(HANDSHAKE_WAIT, stream.send_vec(fatal(alert))).await;
+            let _ = engine::timeout(worker.bounds.handshake, stream.send_vec(fatal(alert))).await;
             refuse(worker, &arrival, Protocol::Tls, code);
             return None;
         }
     };
-    let code = match shake(stream, &received, config).await {
+    let code = match shake(stream, &received, config, worker).await {
         Ok(transport) => return Some((arrival, transport)),
         Err(code) => code,
     };
@@ -93,16 +93,27 @@ fn host(hello: ClientHello, arrival: &mut Arrival) -> Result<Box<str>, Inadmissi
         }
         return Err(refused(AlertDescription::NoApplicationProtocol, "alpn_unsupported"));
     }
-    match hello.sni {
-        Sni::Name(name) => {
-            arrival.sni = Some(name.clone());
-            Ok(name)
+    if let Sni::Name(name) = hello.sni {
+        arrival.sni = Some(name.clone());
+        return Ok(name);
+    }
+    match (&arrival.tunnel, arrival.destination) {
+        // RFC 6066 §3 knows no SNI for addresses: the CONNECT has said which, or with what name the client will call us.
+        (Some((host, _)), _) => Ok(written(host)),
+        // Without a name only a literal address is left. A synthetic one is none, and a gateway's own is none: each stands for a name
+        // that was not sent.
+        (None, Some(address)) if arrival.mode != Mode::Gateway && !Synthetic::contains(address.ip()) => {
+            Ok(address.ip().to_canonical().to_string().into())
         }
-        // Without a name only a literal address is left, and a synthetic one is none: it stands for a name that was not sent.
-        Sni::Absent if !Synthetic::contains(arrival.destination.ip()) => {
-            Ok(arrival.destination.ip().to_canonical().to_string().into())
-        }
-        Sni::Absent => Err(refused(AlertDescription::UnrecognisedName, "sni_absent")),
+        _ => Err(refused(AlertDescription::UnrecognisedName, "sni_absent")),
+    }
+}
+
+/// A host as certificates and policy write it: an IPv6 literal without brackets.
+fn written(host: &target::Host<'_>) -> Box<str> {
+    match host.address() {
+        Some(address) => address.to_string().into(),
+        None => host.name().unwrap_or_default().into(),
     }
 }
 
@@ -121,10 +132,15 @@ async fn leaf(worker: &Worker, host: &str) -> Result<Arc<ServerConfig>, Inadmiss
     }
 }
 
-async fn shake(stream: Stream, received: &[u8], config: Arc<ServerConfig>) -> Result<Transport, &'static str> {
+async fn shake(
+    stream: Stream,
+    received: &[u8],
+    config: Arc<ServerConfig>,
+    worker: &Worker,
+) -> Result<Transport, &'static str> {
     let session = rustls::ServerConnection::new(config).map_err(|_| "tls_handshake")?;
     let transport = Transport::tls(stream, rustls::Connection::Server(session));
-    match engine::timeout(HANDSHAKE_WAIT, transport.handshake(received)).await {
+    match engine::timeout(worker.bounds.handshake, transport.handshake(received)).await {
         Ok(Ok(())) => Ok(transport),
         Ok(Err(error)) => Err(match tls::cause(&error) {
             // What clients say whose trust store does not know us, or which pin their origin's key.

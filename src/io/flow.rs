@@ -7,42 +7,30 @@
 //! `judge` parses, decides and records without an await in between; only what it returns can be forwarded, and forwarding consumes the
 //! permit that policy made. A connection carries requests strictly one after the other; whatever is ambiguous ends it.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
 use crate::audit::Protocol;
 use crate::io::admit;
+use crate::io::census::Entry;
+use crate::io::door::{Arrival, Entrance};
 use crate::io::engine::{self, Buf, Stream};
 use crate::io::judge::Judged;
 use crate::io::refuse::refuse;
 use crate::io::transport::{Filled, Transport};
 use crate::io::upstream::{Route, Upstream};
 use crate::io::worker::Worker;
-use crate::limits::{DENIED_BODY_BYTES_MAX, DENIED_BODY_WAIT, HEAD_WAIT, IDLE_WAIT};
+use crate::limits::{DENIED_BODY_BYTES_MAX, DENIED_BODY_WAIT};
 use crate::parse::Progress;
 use crate::parse::head::{self, HeadError, Scan};
-use crate::policy::Scheme;
-
-/// What is known of a connection before its first request; every record of the connection carries it.
-#[derive(Clone, Debug)]
-pub(crate) struct Arrival {
-    /// Number of the connection, unique within the log's run.
-    pub(crate) connection: u64,
-    /// The client's address.
-    pub(crate) source: SocketAddr,
-    /// Where the client meant to connect to. A fact for the record; never what is dialled.
-    pub(crate) destination: SocketAddr,
-    /// Plaintext or TLS on the client's side.
-    pub(crate) scheme: Scheme,
-    /// The name in the ClientHello.
-    pub(crate) sni: Option<Box<str>>,
-}
+use crate::parse::host::Host;
+use crate::parse::target::Form;
 
 /// A client connection and what it keeps between exchanges.
 pub(crate) struct Connection {
     pub(crate) worker: Rc<Worker>,
     pub(crate) arrival: Arrival,
+    entry: Entry,
     pub(crate) client: Transport,
     /// The origin connection of the last exchange: most clients stay with one origin.
     pub(crate) upstream: Option<(Route, Upstream)>,
@@ -53,10 +41,12 @@ pub(crate) struct Connection {
 }
 
 /// What follows an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// The connection may carry another request.
     Again,
+    /// A CONNECT was granted: what follows on the connection is for this authority.
+    Tunnel(Host<'static>, u16),
     /// Everything was said: close in good order.
     Close,
     /// Everything was said, but the client may still be sending: close, and read on for a moment.
@@ -66,31 +56,58 @@ pub(crate) enum Next {
 }
 
 /// Serves one accepted connection to its end.
-pub(crate) async fn serve(stream: Stream, worker: Rc<Worker>) {
-    let Some(arrival) = arrive(&stream, &worker) else { return };
-    let first = match engine::timeout(HEAD_WAIT, stream.recv()).await {
-        Ok(Ok(first)) if !first.is_empty() => first,
-        // Nothing was asked: a scan, a health check, or a protocol in which the server speaks first.
-        Ok(_) => return,
-        Err(_) => return refuse(&worker, &arrival, Protocol::Tcp, "no_request"),
-    };
-    let (arrival, client) = match Speech::of(&first) {
-        Speech::Tls => match admit::tls(stream, first, arrival, &worker).await {
-            Some(admitted) => admitted,
-            None => return,
-        },
-        Speech::Http => (arrival, Transport::plain(stream, first)),
-        Speech::Other => {
-            stream.reset();
-            return refuse(&worker, &arrival, Protocol::Tcp, "protocol_unsupported");
+pub(crate) async fn serve(stream: Stream, entry: Entry, entrance: Rc<Entrance>, worker: Rc<Worker>) {
+    let Some(arrival) = entrance.arrive(&stream, &worker) else { return };
+    converse(stream, entry, arrival, worker).await;
+}
+
+/// Serves a connection of which everything is known that precedes its first byte.
+pub(crate) async fn converse(stream: Stream, entry: Entry, arrival: Arrival, worker: Rc<Worker>) {
+    let Some(mut connection) = open((stream, entry), Buf::default(), arrival, &worker).await else { return };
+    let end = loop {
+        match connection.exchange().await {
+            Next::Again if !worker.stopping() => {}
+            Next::Tunnel(host, port) => match connection.enter(host, port).await {
+                Some(inner) => connection = inner,
+                None => return,
+            },
+            end => break end,
         }
     };
-    let mut connection = Connection { worker, arrival, client, upstream: None, out: Vec::new(), spare: Vec::new() };
-    let mut next = Next::Again;
-    while next == Next::Again && !connection.worker.stopping() {
-        next = connection.exchange().await;
-    }
-    connection.end(next).await;
+    connection.end(end).await;
+}
+
+/// Waits for the client's first bytes, unless some have come already, and learns what they speak; `None` when it was refused.
+async fn open(
+    (stream, entry): (Stream, Entry),
+    first: Buf,
+    arrival: Arrival,
+    worker: &Rc<Worker>,
+) -> Option<Connection> {
+    let first = match first.is_empty() {
+        false => first,
+        true => match engine::timeout(worker.bounds.head, stream.recv()).await {
+            Ok(Ok(first)) if !first.is_empty() => first,
+            // Nothing was asked: a scan, a health check, or a protocol in which the server speaks first.
+            Ok(_) => return None,
+            Err(_) => {
+                refuse(worker, &arrival, Protocol::Tcp, "no_request");
+                return None;
+            }
+        },
+    };
+    let (arrival, client) = match Speech::of(&first) {
+        // To a proxy's client TLS is for the inside of a CONNECT, and there nothing else is spoken.
+        Speech::Tls if arrival.form == Form::Origin => admit::tls(stream, first, arrival, worker).await?,
+        Speech::Http if arrival.tunnel.is_none() => (arrival, Transport::plain(stream, first)),
+        _ => {
+            stream.reset();
+            refuse(worker, &arrival, Protocol::Tcp, "protocol_unsupported");
+            return None;
+        }
+    };
+    let worker = Rc::clone(worker);
+    Some(Connection { worker, arrival, entry, client, upstream: None, out: Vec::new(), spare: Vec::new() })
 }
 
 impl Connection {
@@ -113,21 +130,25 @@ impl Connection {
         match judged {
             Judged::Forward(forward) => self.forward(forward).await,
             Judged::Refused { body, close } => self.refused(body, close).await,
+            Judged::Tunnel(host, port) => Next::Tunnel(host, port),
             Judged::Resolve(_) => Next::Close,
         }
     }
 
     /// Waits for a whole request head and says how long it is, or how the connection ends without one.
     async fn head(&mut self) -> Result<usize, Next> {
-        if self.client.pending() == 0
-            && !matches!(engine::timeout(IDLE_WAIT, self.client.fill()).await, Ok(Ok(Filled::Bytes)))
-        {
-            return Err(Next::Close);
+        if self.client.pending() == 0 {
+            self.entry.waits(true);
+            let filled = engine::timeout(self.worker.bounds.idle, self.client.fill()).await;
+            self.entry.waits(false);
+            if !matches!(filled, Ok(Ok(Filled::Bytes))) {
+                return Err(Next::Close);
+            }
         }
         let mut scan = Scan::default();
         // Nearly every head arrives as a whole: only one that does not costs a timer.
         let found = match self.client.received(|bytes| scan.find(bytes)) {
-            Ok(Progress::More) => engine::timeout(HEAD_WAIT, self.rest_of_head(&mut scan)).await,
+            Ok(Progress::More) => engine::timeout(self.worker.bounds.head, self.rest_of_head(&mut scan)).await,
             found => Ok(Some(found)),
         };
         match found {
@@ -152,6 +173,22 @@ impl Connection {
                 found => return Some(found),
             }
         }
+    }
+
+    /// Grants a CONNECT (RFC 9110 §9.3.6): what follows on the connection is admitted anew, as a connection to its authority.
+    async fn enter(mut self, host: Host<'static>, port: u16) -> Option<Connection> {
+        if let Some((route, upstream)) = self.upstream.take() {
+            self.worker.pool.borrow_mut().put(route, upstream);
+        }
+        if self.client.send(b"HTTP/1.1 200 Connection established\r\n\r\n".to_vec()).await.0.is_err() {
+            return None;
+        }
+        let Connection { worker, mut arrival, entry, client, .. } = self;
+        arrival.port = port;
+        arrival.form = Form::Origin;
+        arrival.tunnel = Some((host, port));
+        let (stream, first) = client.into_parts();
+        open((stream, entry), first, arrival, &worker).await
     }
 
     /// Asks the office for the addresses of `host`.
@@ -230,23 +267,6 @@ impl Speech {
                 Speech::Other
             }
             _ => Speech::Http,
-        }
-    }
-}
-
-/// Learns where the connection was meant to go. Without an original destination it is closed: never a guess.
-fn arrive(stream: &Stream, worker: &Worker) -> Option<Arrival> {
-    let source = stream.peer_addr().ok()?;
-    let mut arrival =
-        Arrival { connection: worker.number(), source, destination: source, scheme: Scheme::Http, sni: None };
-    match worker.ingress.original_destination(stream) {
-        Ok(destination) if !worker.own.contains(&destination) => {
-            arrival.destination = destination;
-            Some(arrival)
-        }
-        _ => {
-            refuse(worker, &arrival, Protocol::Tcp, "no_original_destination");
-            None
         }
     }
 }

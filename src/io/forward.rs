@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::time::Instant;
 
 use crate::audit::{Credit, Nanos, OutcomeFacts};
+use crate::config::Bounds;
 use crate::io::clock;
 use crate::io::engine::{self, Either};
 use crate::io::flow::{Connection, Next};
@@ -12,9 +13,9 @@ use crate::io::judge::{Forward, Method, Way, nanos_since};
 use crate::io::refusal::Refusal;
 use crate::io::relay::{self, Broken, Direction, Reframe, Waited};
 use crate::io::transport::{Filled, Transport};
-use crate::io::upstream::{self, Upstream};
+use crate::io::upstream::{self, Dial, Upstream};
 use crate::io::wire::{self, Delivery};
-use crate::limits::{INTERIM_RESPONSES_MAX, RELAY_BATCH_BYTES_MAX, RESPONSE_HEAD_WAIT};
+use crate::limits::{INTERIM_RESPONSES_MAX, RELAY_BATCH_BYTES_MAX};
 use crate::parse::Progress;
 use crate::parse::framing::{self, Framing, ResponseFraming};
 use crate::parse::head::{self, Scan, Version};
@@ -43,6 +44,7 @@ enum End {
 
 /// What the exchange is about, once the request head is written.
 struct Exchange<'x> {
+    bounds: &'x Bounds,
     client: &'x Transport,
     upstream: &'x Transport,
     tally: &'x Tally,
@@ -82,11 +84,8 @@ impl Connection {
         match way {
             Way::Sticky => {}
             Way::Pooled(route, upstream) => self.upstream = Some((route, upstream)),
-            Way::Dial(route, addresses) => {
-                let policy = self.worker.policy();
-                let named = policy.upstream(&upstream::host_of(&route), route.port);
-                let upstream =
-                    upstream::dial(&addresses, route.scheme, &route.host, &self.worker.identities, named).await?;
+            Way::Dial(Dial { route, addresses, manner }) => {
+                let upstream = upstream::dial(&addresses, &route.host, &manner, &self.worker.bounds).await?;
                 self.upstream = Some((route, upstream));
             }
         }
@@ -96,11 +95,9 @@ impl Connection {
     /// Replaces a dead connection by a new one to the same vetted address.
     async fn redial(&mut self) -> bool {
         let Some((route, dead)) = self.upstream.take() else { return false };
-        let Upstream { transport, vetted } = dead;
+        let Upstream { transport, vetted, manner } = dead;
         drop(transport);
-        let policy = self.worker.policy();
-        let named = policy.upstream(&upstream::host_of(&route), route.port);
-        match upstream::dial(&[vetted], route.scheme, &route.host, &self.worker.identities, named).await {
+        match upstream::dial(&[vetted], &route.host, &manner, &self.worker.bounds).await {
             Ok(upstream) => {
                 self.upstream = Some((route, upstream));
                 true
@@ -120,6 +117,7 @@ impl Connection {
         let mut out = std::mem::take(&mut self.out);
         let Some((_, upstream)) = &self.upstream else { return failed(502, "upstream_closed", String::new()) };
         let exchange = Exchange {
+            bounds: &self.worker.bounds,
             client: &self.client,
             upstream: &upstream.transport,
             tally,
@@ -212,7 +210,7 @@ impl Exchange<'_> {
     async fn short(&self, out: &mut Vec<u8>) -> End {
         self.gone_up.set(true);
         let sent = self.upstream.send_then_fill(std::mem::take(out));
-        match relay::patiently(RESPONSE_HEAD_WAIT, sent, Some(self.client)).await {
+        match relay::patiently(self.bounds.response_head, sent, Some(self.client)).await {
             Waited::Done((Ok(Filled::Bytes), back)) => {
                 *out = back;
                 out.clear();
@@ -238,7 +236,13 @@ impl Exchange<'_> {
         }
         let mut lead = std::mem::take(out);
         let mut response = Vec::new();
-        let way = Direction { from: self.client, to: self.upstream, count: &self.tally.up, watched: false };
+        let way = Direction {
+            from: self.client,
+            to: self.upstream,
+            count: &self.tally.up,
+            watched: false,
+            wait: self.bounds.body,
+        };
         let mut up = pin!(async {
             match framing {
                 Framing::Length(n) => relay::length(&way, n, &mut lead).await,
@@ -320,7 +324,7 @@ impl Exchange<'_> {
                 Err(error) => return Err(failed(502, error.code(), String::new())),
             }
             let watched = self.gone_up.get().then_some(self.client);
-            match relay::patiently(RESPONSE_HEAD_WAIT, self.upstream.fill(), watched).await {
+            match relay::patiently(self.bounds.response_head, self.upstream.fill(), watched).await {
                 Waited::Done(Ok(Filled::Bytes)) => {}
                 Waited::Done(Ok(Filled::End { .. })) => return Err(failed(502, "upstream_closed", String::new())),
                 Waited::Done(Err(error)) => return Err(failed(502, "upstream_closed", error.to_string())),
@@ -359,7 +363,13 @@ impl Exchange<'_> {
 
     async fn body(&self, framing: ResponseFraming, delivery: Delivery, out: &mut Vec<u8>) -> Result<(), Broken> {
         let watched = self.gone_up.get();
-        let way = Direction { from: self.upstream, to: self.client, count: &self.tally.down, watched };
+        let way = Direction {
+            from: self.upstream,
+            to: self.client,
+            count: &self.tally.down,
+            watched,
+            wait: self.bounds.body,
+        };
         let reframe = if delivery == Delivery::Chunked { Reframe::Chunks } else { Reframe::Bare };
         match framing {
             ResponseFraming::None => relay::length(&way, 0, out).await,

@@ -3,18 +3,19 @@
 //! What was decided is what is recorded and what is written for the origin, because all three come from one parse on one stack frame.
 
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::time::Instant;
 
 use crate::audit::{Credit, DecisionFacts, Inspected, Nanos, Protocol, Query, Verdict};
 use crate::io::clock;
 use crate::io::flow::Connection;
-use crate::io::upstream::{Route, Upstream};
+use crate::io::upstream::{Dial, Route, Upstream};
 use crate::io::wire;
 use crate::parse::framing::{self, Framing};
 use crate::parse::head::{self, RequestHead, Version};
 use crate::parse::host::Host;
-use crate::parse::target::{self, Asked, Canonical, Form};
-use crate::policy::{self, Decision, Permit, Policy, Scheme, Subject, UpstreamAddress, Vetted, Via};
+use crate::parse::target::{self, Asked, Canonical};
+use crate::policy::{self, Decision, Permit, Policy, Scheme, Subject, UpstreamAddress, Via};
 
 /// The addresses of a name, or the word for why there are none.
 pub(crate) type Resolution = Result<Vec<IpAddr>, &'static str>;
@@ -26,6 +27,8 @@ pub(crate) enum Judged {
     Resolve(Box<str>),
     /// The answer stands in `out`. `body`: request body bytes may still be arriving.
     Refused { body: bool, close: bool },
+    /// A CONNECT to this authority is granted.
+    Tunnel(Host<'static>, u16),
     /// Recorded as admitted, and the head for the origin stands in `out`.
     Forward(Forward),
 }
@@ -51,8 +54,8 @@ pub(crate) enum Way {
     Sticky,
     /// By a connection from the pool.
     Pooled(Route, Upstream),
-    /// By a new connection to one of these.
-    Dial(Route, Vec<Vetted>),
+    /// By a new connection.
+    Dial(Dial),
 }
 
 /// What of a method outlives its head.
@@ -90,9 +93,9 @@ impl Connection {
             },
             head: &head,
             sni: self.arrival.sni.as_deref(),
-            default_port: self.arrival.destination.port(),
-            form: Form::Origin,
-            connect_authority: None,
+            default_port: self.arrival.port,
+            form: self.arrival.form,
+            connect_authority: self.arrival.tunnel.as_ref().map(|(host, port)| (host, *port)),
         };
         let target = match target::canonical(&asked) {
             Ok(target) => target,
@@ -115,12 +118,42 @@ impl Connection {
                 &literal
             }
         };
-        self.decide(&Request { head: &head, target: &target, host, framing, started }, resolved)
+        let request = Request { head: &head, target: &target, host, framing, started };
+        match head.method {
+            "CONNECT" => self.decide_tunnel(&request),
+            _ => self.decide(&request, resolved),
+        }
+    }
+
+    /// A CONNECT is granted where some rule could allow a request to its host: what is forwarded is decided request by request, inside. Nothing
+    /// is dialled for it, and only its refusal is on record.
+    fn decide_tunnel(&mut self, request: &Request<'_>) -> Judged {
+        if request.framing != Framing::None {
+            return self.malformed(400, "malformed", &"CONNECT has no body", Some((request.head, request.target)));
+        }
+        let policy = self.worker.policy();
+        let host = subject_host(&request.target.host);
+        if policy.may_admit(host) {
+            return Judged::Tunnel(request.target.host.clone().into_owned(), request.target.port);
+        }
+        let agent = Rc::clone(&self.arrival.agent);
+        let decision = policy.decide(&Subject {
+            agent: &agent,
+            scheme: Scheme::Https,
+            host,
+            port: request.target.port,
+            address: None,
+            method: request.head.method,
+            paths: &[""],
+        });
+        // A rule that speaks of CONNECT itself may allow it, but nothing could follow.
+        let code = (decision.verdict == policy::Verdict::Allow).then_some("not_admitted");
+        self.deny(request, &policy, &decision, code)
     }
 
     fn decide(&mut self, request: &Request<'_>, resolved: Option<&Resolution>) -> Judged {
         let policy = self.worker.policy();
-        let agent = self.worker.agent.clone();
+        let agent = Rc::clone(&self.arrival.agent);
         let readings: Vec<&str>;
         let paths: &[&str] = if request.target.readings.is_empty() {
             &[&request.target.path]
@@ -154,10 +187,12 @@ impl Connection {
         resolved: Option<&Resolution>,
     ) -> Judged {
         let (scheme, port) = (self.arrival.scheme, request.target.port);
+        let generation = self.worker.generation();
+        let upstream = policy.upstream(&subject.host, port);
         let mut way = Way::Sticky;
         let mut held = None;
         match &self.upstream {
-            Some((route, upstream)) if route.is(scheme, request.host, port) && upstream.transport.is_quiet() => {
+            Some((route, upstream)) if route.is(scheme, request.host, port) && upstream.is_usable(generation) => {
                 held = Some(upstream.vetted.address());
             }
             _ => {
@@ -169,11 +204,11 @@ impl Connection {
                     held = Some(upstream.vetted.address());
                     way = Way::Pooled(route(), upstream);
                 } else {
-                    way = Way::Dial(route(), Vec::new());
+                    let manner = self.worker.identities().manner(scheme, upstream, generation);
+                    way = Way::Dial(Dial { route: route(), addresses: Vec::new(), manner });
                 }
             }
         }
-        let upstream = policy.upstream(&subject.host, port);
         let via = if upstream.is_some() { Via::Upstream } else { Via::Resolved };
         let candidates: Vec<SocketAddr>;
         let candidates: &[SocketAddr] =
@@ -225,8 +260,8 @@ impl Connection {
             };
             match permit.vet(policy, *candidate, via, &self.worker.own) {
                 Ok(vetted) => {
-                    if let Way::Dial(_, addresses) = &mut way {
-                        addresses.push(vetted);
+                    if let Way::Dial(dial) = &mut way {
+                        dial.addresses.push(vetted);
                     }
                     admitted.get_or_insert((decision, permit));
                     if policy.needs_address() {
@@ -247,7 +282,7 @@ impl Connection {
         let address = match &way {
             Way::Sticky => self.upstream.as_ref().map(|(_, upstream)| upstream.vetted.address()),
             Way::Pooled(_, upstream) => Some(upstream.vetted.address()),
-            Way::Dial(_, addresses) => addresses.first().map(|vetted| vetted.address()),
+            Way::Dial(dial) => dial.addresses.first().map(|vetted| vetted.address()),
         };
         let facts = self.request_facts(request, policy, &decision);
         let facts = DecisionFacts { upstream: address, inspected: facts.inspected | Inspected::ADDRESS, ..facts };

@@ -6,20 +6,26 @@
 
 pub mod engine;
 pub mod netns;
+pub mod proxy;
 pub mod run;
 
 mod admit;
+mod canary;
+mod census;
 mod clock;
+mod door;
 mod flow;
 mod forward;
 mod judge;
 mod leaves;
+mod listen;
 mod mint;
 mod names;
 mod office;
 mod refusal;
 mod refuse;
 mod relay;
+mod reload;
 mod resolver;
 mod synthetic;
 mod tls;

@@ -3,9 +3,12 @@
 //! Every refusal that ringfence gives by itself is made here, whatever found it: a rule, an address, a head that cannot be understood, a name
 //! without an address, a log that cannot be written, a connection that asks for nothing we speak.
 
+use std::sync::PoisonError;
+
 use crate::audit::{DecisionFacts, DecisionId, Inspected, Nanos, OutcomeFacts, Protocol, Verdict};
 use crate::io::clock;
-use crate::io::flow::{Arrival, Connection, Next};
+use crate::io::door::Arrival;
+use crate::io::flow::{Connection, Next};
 use crate::io::judge::{Judged, Request, nanos_since};
 use crate::io::refusal::Refusal;
 use crate::io::worker::Worker;
@@ -140,16 +143,20 @@ impl Connection {
 /// Records that a connection was refused before it could ask for anything.
 pub(crate) fn refuse(worker: &Worker, arrival: &Arrival, protocol: Protocol, code: &'static str) {
     let policy = worker.policy();
-    let names = worker.synthetic.borrow();
-    let host = names.name(arrival.destination.ip());
+    // Cold, and never held across an await: the lock waits for one lookup of another worker at most.
+    let names = worker.synthetic.lock().unwrap_or_else(PoisonError::into_inner);
+    // What the program meant when it asked the stub for this address, or what its CONNECT says.
+    let asked = match &arrival.tunnel {
+        Some((host, _)) => host.name(),
+        None => arrival.destination.and_then(|destination| names.name(destination.ip())),
+    };
     let facts = DecisionFacts {
         protocol,
         // Before a request only TLS says what its scheme is.
         scheme: (protocol == Protocol::Tls).then_some(crate::audit::Scheme::Https),
         sni: arrival.sni.as_deref(),
-        // What the program meant when it asked the stub for this address.
-        host,
-        port: host.map(|_| arrival.destination.port()),
+        host: asked,
+        port: asked.map(|_| arrival.port),
         verdict: Verdict::Deny,
         enforced: true,
         code: Some(code),

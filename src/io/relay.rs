@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::io::engine::{self, Either};
 use crate::io::transport::{Filled, Transport};
 use crate::io::wire;
-use crate::limits::{BODY_WAIT, RELAY_BATCH_BYTES_MAX, WATCH_AFTER};
+use crate::limits::{RELAY_BATCH_BYTES_MAX, WATCH_AFTER};
 use crate::parse::chunked::{Decoder, Step};
 
 /// Why a body did not get through.
@@ -39,6 +39,8 @@ pub(crate) struct Direction<'t> {
     pub(crate) count: &'t Cell<u64>,
     /// Whether to notice that the receiver hangs up while the sender is silent. Only where nobody else reads from the receiver.
     pub(crate) watched: bool,
+    /// How long the sender may be silent.
+    pub(crate) wait: Duration,
 }
 
 /// Relays exactly `length` bytes. What is in `lead` goes out first, in one piece with the first bytes.
@@ -174,7 +176,7 @@ async fn fill(way: &Direction<'_>) -> Result<(), Broken> {
 
 async fn more(way: &Direction<'_>) -> Result<Filled, Broken> {
     let watched = way.watched.then_some(way.to);
-    match patiently(BODY_WAIT, way.from.fill(), watched).await {
+    match patiently(way.wait, way.from.fill(), watched).await {
         Waited::Done(filled) => filled.map_err(|_| Broken::Sender("body_unreadable")),
         Waited::Expired => Err(Broken::Sender("body_timeout")),
         Waited::Gone => Err(Broken::Receiver),

@@ -1,12 +1,15 @@
 //! The DNS stub: answers every query by itself and asks nobody.
 //!
-//! A name that some rule could allow, or whose denial would not be enforced, gets a synthetic address; every other name does not exist, which is
-//! recorded. Nothing a program puts into a name leaves the machine this way.
+//! A name that some rule could allow, or whose denial would not be enforced, gets a synthetic address, or the address of the gateway that was
+//! asked; every other name does not exist, which is recorded. Nothing a program puts into a name leaves the machine this way.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
+use std::sync::PoisonError;
 
-use crate::audit::{DecisionFacts, Nanos, Protocol, Topic, Verdict};
+use ipnet::IpNet;
+
+use crate::audit::{DecisionFacts, Mode, Nanos, Protocol, Topic, Verdict};
 use crate::io::clock;
 use crate::io::engine::{self, Buf, Datagram, Listener, Stream};
 use crate::io::worker::Worker;
@@ -14,12 +17,38 @@ use crate::limits::{DNS_CONNECTIONS_MAX, DNS_IDLE_WAIT, DNS_MESSAGE_BYTES_MAX, S
 use crate::parse::dns;
 use crate::policy::Host;
 
+/// The stub's sockets at one address, and what it is to answer there; it crosses into a worker's thread.
+pub(crate) struct Stub {
+    pub(crate) datagrams: UdpSocket,
+    pub(crate) listener: TcpListener,
+    pub(crate) service: Service,
+}
+
+/// What the stub answers, and whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Service {
+    /// The mode that records name.
+    pub(crate) mode: Mode,
+    pub(crate) answers: Answers,
+    /// Who may ask, besides the named agents; `None` where nobody else can reach the stub.
+    pub(crate) from: Option<Vec<IpNet>>,
+}
+
+/// What stands for a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answers {
+    /// An address of its own, which no network routes: whatever goes there comes to us.
+    Synthetic,
+    /// The gateway's address that was asked.
+    Gateway(IpAddr),
+}
+
 /// Serves UDP queries until the worker stops.
-pub(crate) async fn serve_datagrams(socket: Datagram, worker: Rc<Worker>) {
+pub(crate) async fn serve_datagrams(socket: Datagram, service: Rc<Service>, worker: Rc<Worker>) {
     loop {
         match socket.recv_from().await {
             Ok((query, from)) => {
-                if let Some(reply) = answer(&query, from, &worker)
+                if let Some(reply) = answer(&query, from, &service, &worker)
                     && let Err(error) = socket.send_to(&reply, from).await
                 {
                     tracing::debug!(%error, "a DNS answer could not be sent");
@@ -34,7 +63,7 @@ pub(crate) async fn serve_datagrams(socket: Datagram, worker: Rc<Worker>) {
 }
 
 /// Serves TCP queries (RFC 7766) until the worker stops.
-pub(crate) async fn serve_streams(listener: Listener, worker: Rc<Worker>) {
+pub(crate) async fn serve_streams(listener: Listener, service: Rc<Service>, worker: Rc<Worker>) {
     let open = Rc::new(std::cell::Cell::new(0_usize));
     loop {
         let Ok(stream) = listener.accept().await else {
@@ -45,16 +74,16 @@ pub(crate) async fn serve_streams(listener: Listener, worker: Rc<Worker>) {
             continue;
         }
         open.set(open.get() + 1);
-        let (worker, open) = (Rc::clone(&worker), Rc::clone(&open));
+        let (service, worker, open) = (Rc::clone(&service), Rc::clone(&worker), Rc::clone(&open));
         engine::spawn(async move {
             // Whatever ends the connection ends it: there is nothing to say to a client that hung up.
-            let _ = engine::timeout(DNS_IDLE_WAIT, serve_stream(stream, &worker)).await;
+            let _ = engine::timeout(DNS_IDLE_WAIT, serve_stream(stream, &service, &worker)).await;
             open.set(open.get() - 1);
         });
     }
 }
 
-async fn serve_stream(stream: Stream, worker: &Worker) -> std::io::Result<()> {
+async fn serve_stream(stream: Stream, service: &Service, worker: &Worker) -> std::io::Result<()> {
     let from = stream.peer_addr()?;
     let mut held: Vec<u8> = Vec::new();
     loop {
@@ -71,7 +100,7 @@ async fn serve_stream(stream: Stream, worker: &Worker) -> std::io::Result<()> {
             if held.len() < 2 + length {
                 break;
             }
-            let Some(reply) = answer(&held[2..2 + length], from, worker) else { return Ok(()) };
+            let Some(reply) = answer(&held[2..2 + length], from, service, worker) else { return Ok(()) };
             let Ok(reply_length) = u16::try_from(reply.len()) else { return Ok(()) };
             let mut framed = Vec::with_capacity(2 + reply.len());
             framed.extend_from_slice(&reply_length.to_be_bytes());
@@ -82,30 +111,36 @@ async fn serve_stream(stream: Stream, worker: &Worker) -> std::io::Result<()> {
     }
 }
 
-/// The answer to one message; `None` for what is no query at all.
-fn answer(message: &[u8], from: SocketAddr, worker: &Worker) -> Option<Vec<u8>> {
+/// The answer to one message; `None` for what is no query at all, and for who may not ask: an answer would tell that somebody is here.
+fn answer(message: &[u8], from: SocketAddr, service: &Service, worker: &Worker) -> Option<Vec<u8>> {
+    if !worker.agents.admit(from.ip(), service.from.as_deref()) {
+        return None;
+    }
     let query = match dns::query(message) {
         Ok(query) => query,
         Err(error) => return error.response(),
     };
     if !worker.policy().may_admit(Host::Name(&query.name)) {
-        record_denial(&query, from, worker);
+        record_denial(&query, from, service, worker);
         return Some(dns::answer_nxdomain(&query));
     }
-    match query.kind {
-        dns::Kind::A => {
-            let address = worker.synthetic.borrow_mut().address(&query.name);
-            Some(dns::answer_address(&query, address, SYNTHETIC_TTL_SECONDS))
+    let address = match (service.answers, query.kind) {
+        (Answers::Synthetic, dns::Kind::A) => {
+            let mut names = worker.synthetic.lock().unwrap_or_else(PoisonError::into_inner);
+            IpAddr::V4(names.address(&query.name))
         }
-        _ => Some(dns::answer_empty(&query)),
-    }
+        (Answers::Gateway(own @ IpAddr::V4(_)), dns::Kind::A)
+        | (Answers::Gateway(own @ IpAddr::V6(_)), dns::Kind::Aaaa) => own,
+        _ => return Some(dns::answer_empty(&query)),
+    };
+    Some(dns::answer_address(&query, address, SYNTHETIC_TTL_SECONDS))
 }
 
-fn record_denial(query: &dns::Query, from: SocketAddr, worker: &Worker) {
+fn record_denial(query: &dns::Query, from: SocketAddr, service: &Service, worker: &Worker) {
     let facts = DecisionFacts {
         topic: Topic::Dns,
-        agent: &worker.agent,
-        mode: worker.mode,
+        agent: &worker.agents.name(from.ip()),
+        mode: service.mode,
         protocol: Protocol::Dns,
         source: Some(from),
         host: Some(&query.name),

@@ -10,14 +10,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::audit::{self, Mode, Writer, WriterOptions};
-use crate::config::TRUST_VARIABLES;
+use crate::config::{Bounds, TRUST_VARIABLES};
+use crate::io::door::{Agents, Door, Entrance, Kind};
 use crate::io::engine;
 use crate::io::mint::{Authority, MintError};
 use crate::io::netns::{self, FenceError, Plan};
 use crate::io::office::Office;
+use crate::io::resolver::{Answers, Service, Stub};
 use crate::io::tls::{TlsFileError, Trust};
 use crate::io::upstream::Identities;
-use crate::io::worker::{Handle, Ingress, Seed};
+use crate::io::worker::{Handle, Seed};
 use crate::policy::Policy;
 
 /// What `run` is asked to do.
@@ -140,17 +142,25 @@ pub fn run(options: Options) -> Result<Finished, RunError> {
     })?;
     let (office, office_thread) = Office::open(authority).map_err(RunError::Engine)?;
     let seat = seats.pop().ok_or(RunError::Engine(io::ErrorKind::NotFound.into()))?;
+    let doors: Vec<Door> = std::mem::take(&mut fence.listeners)
+        .into_iter()
+        .map(|listener| Door { listener, entrance: Entrance { mode: Mode::Run, kind: Kind::Redirect, from: None } })
+        .collect();
+    let service = Service { mode: Mode::Run, answers: Answers::Synthetic, from: None };
+    let stubs = std::mem::take(&mut fence.dns_udp).into_iter().zip(std::mem::take(&mut fence.dns_tcp));
+    let own = doors.iter().map(|door| door.listener.local_addr()).collect::<io::Result<Vec<_>>>();
     let worker = Handle::start(Seed {
-        mode: Mode::Run,
-        agent: options.agent,
-        ingress: Ingress::Redirect,
+        place: (0, 1),
+        agents: Agents::One(options.agent),
         policy: Arc::new(options.policy),
         identities,
+        synthetic: Arc::default(),
         seat,
         office,
-        listeners: std::mem::take(&mut fence.listeners),
-        dns_datagrams: std::mem::take(&mut fence.dns_udp),
-        dns_listeners: std::mem::take(&mut fence.dns_tcp),
+        doors,
+        stubs: stubs.map(|(datagrams, listener)| Stub { datagrams, listener, service: service.clone() }).collect(),
+        own: own.map_err(RunError::Engine)?,
+        bounds: Bounds::default(),
         engine: options.engine,
     })
     .map_err(RunError::Engine)?;

@@ -5,15 +5,15 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::limits::SYNTHETIC_NAMES_MAX;
 
 /// The names that have an address, in both directions.
 #[derive(Default)]
 pub(crate) struct Synthetic {
-    by_name: HashMap<Rc<str>, u32>,
-    by_slot: HashMap<u32, Rc<str>>,
+    by_name: HashMap<Arc<str>, u32>,
+    by_slot: HashMap<u32, Arc<str>>,
     order: VecDeque<u32>,
     next: u32,
 }
@@ -39,8 +39,8 @@ impl Synthetic {
         }
         let slot = self.slot();
         self.next = self.next.wrapping_add(1);
-        let name: Rc<str> = name.into();
-        self.by_name.insert(Rc::clone(&name), slot);
+        let name: Arc<str> = name.into();
+        self.by_name.insert(Arc::clone(&name), slot);
         self.by_slot.insert(slot, name);
         self.order.push_back(slot);
         Ipv4Addr::from(BASE + slot)

@@ -195,6 +195,15 @@ impl Transport {
         let _ = self.stream.shutdown_write();
     }
 
+    /// The stream of a transport in the clear, and what was received and not used.
+    pub(crate) fn into_parts(self) -> (Stream, Buf) {
+        let first = match self.inbox.into_inner() {
+            Inbox::Kernel(buf) => buf,
+            Inbox::Heap { bytes, start } => Buf::from(bytes[start..].to_vec()),
+        };
+        (self.stream, first)
+    }
+
     /// Cuts the connection with a reset, so that a peer cannot take what it got for a complete message.
     pub(crate) fn reset(self) {
         self.stream.reset();

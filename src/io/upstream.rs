@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,11 +12,12 @@ use std::time::Instant;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
+use crate::config::Bounds;
 use crate::io::engine::{self, Buf, Stream};
 use crate::io::tls::{self, TlsFileError, Trust};
 use crate::io::transport::Transport;
-use crate::limits::{CONNECT_WAIT, HANDSHAKE_WAIT, POOL_CONNECTIONS_MAX, POOL_IDLE_WAIT, POOL_PER_ROUTE_MAX};
-use crate::policy::{Host, Policy, Scheme, Upstream as Override, Vetted};
+use crate::limits::{POOL_CONNECTIONS_MAX, POOL_IDLE_WAIT, POOL_PER_ROUTE_MAX};
+use crate::policy::{Policy, Scheme, Upstream as Override, Vetted};
 
 /// Where an exchange goes, as the client asked for it. Connections are shared only within a route.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,11 +27,29 @@ pub(crate) struct Route {
     pub(crate) port: u16,
 }
 
+/// A connection that is to be made, under the policy of its moment.
+pub(crate) struct Dial {
+    pub(crate) route: Route,
+    /// In the order in which they are tried.
+    pub(crate) addresses: Vec<Vetted>,
+    pub(crate) manner: Manner,
+}
+
+/// How an origin is spoken to.
+#[derive(Clone)]
+pub(crate) struct Manner {
+    /// `None` in the clear.
+    tls: Option<Arc<ClientConfig>>,
+    /// The policy under which it was chosen. A connection is not used under another one, which may lead elsewhere or with another identity.
+    generation: u64,
+}
+
 /// A connection to an origin.
 pub(crate) struct Upstream {
     pub(crate) transport: Transport,
     /// Where it leads: the address that policy has vetted.
     pub(crate) vetted: Vetted,
+    pub(crate) manner: Manner,
 }
 
 /// Why there is no connection.
@@ -55,6 +73,7 @@ pub(crate) struct Identities {
 /// Idle connections of one worker.
 #[derive(Default)]
 pub(crate) struct Pool {
+    generation: u64,
     idle: HashMap<Route, Vec<(Upstream, Instant)>>,
     count: usize,
 }
@@ -89,15 +108,15 @@ impl Identities {
         Ok(identities)
     }
 
-    /// The TLS configuration for a route, `None` where it is spoken to in the clear. An upstream with `trust` or `client_cert` is
-    /// dialled over TLS only.
-    fn config(&self, scheme: Scheme, upstream: Option<&Override>) -> Option<Arc<ClientConfig>> {
+    /// How a route is spoken to. An upstream with `trust` or `client_cert` is dialled over TLS only.
+    pub(crate) fn manner(&self, scheme: Scheme, upstream: Option<&Override>, generation: u64) -> Manner {
         let special = upstream.and_then(|upstream| self.special.get(&self.key(upstream)));
-        match (special, scheme) {
+        let tls = match (special, scheme) {
             (Some(config), _) => Some(Arc::clone(config)),
             (None, Scheme::Https) => Some(Arc::clone(&self.ordinary)),
             (None, Scheme::Http) => None,
-        }
+        };
+        Manner { tls, generation }
     }
 
     fn key(&self, upstream: &Override) -> (Option<PathBuf>, Option<PathBuf>) {
@@ -106,7 +125,19 @@ impl Identities {
     }
 }
 
+impl Upstream {
+    /// Whether it was made under the policy of `generation` and can carry another exchange.
+    pub(crate) fn is_usable(&self, generation: u64) -> bool {
+        self.manner.generation == generation && self.transport.is_quiet()
+    }
+}
+
 impl Pool {
+    /// Closes everything: another policy is in force.
+    pub(crate) fn renew(&mut self, generation: u64) {
+        *self = Pool { generation, ..Pool::default() };
+    }
+
     /// A clean connection for the route, the one used last first.
     pub(crate) fn take(&mut self, scheme: Scheme, host: &str, port: u16) -> Option<Upstream> {
         if self.count == 0 {
@@ -118,7 +149,7 @@ impl Pool {
         let mut found = None;
         while let Some((upstream, since)) = waiting.pop() {
             self.count -= 1;
-            if since.elapsed() < POOL_IDLE_WAIT && upstream.transport.is_quiet() {
+            if since.elapsed() < POOL_IDLE_WAIT && upstream.is_usable(self.generation) {
                 found = Some(upstream);
                 break;
             }
@@ -131,7 +162,7 @@ impl Pool {
 
     /// Keeps a connection for the next exchange, if there is room and it is clean.
     pub(crate) fn put(&mut self, route: Route, upstream: Upstream) {
-        if self.count >= POOL_CONNECTIONS_MAX || !upstream.transport.is_quiet() {
+        if self.count >= POOL_CONNECTIONS_MAX || !upstream.is_usable(self.generation) {
             return;
         }
         let waiting = self.idle.entry(route).or_default();
@@ -151,21 +182,19 @@ impl Pool {
     }
 }
 
-/// Dials the addresses in turn and, where the route asks for it, shakes hands with the origin as `host`.
+/// Dials the addresses in turn and, where the manner asks for it, shakes hands with the origin as `host`.
 ///
 /// # Errors
 /// The last address's failure. TLS that fails is never retried in the clear.
 pub(crate) async fn dial(
     vetted: &[Vetted],
-    scheme: Scheme,
     host: &str,
-    identities: &Identities,
-    upstream: Option<&Override>,
+    manner: &Manner,
+    bounds: &Bounds,
 ) -> Result<Upstream, DialError> {
-    let config = identities.config(scheme, upstream);
     let mut last = DialError { code: "name_not_found", status: 502, detail: String::new() };
     for vetted in vetted {
-        let stream = match engine::timeout(CONNECT_WAIT, Stream::connect(vetted.address())).await {
+        let stream = match engine::timeout(bounds.connect, Stream::connect(vetted.address())).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 last = DialError { code: connect_code(&error), status: 502, detail: error.to_string() };
@@ -176,30 +205,27 @@ pub(crate) async fn dial(
                 continue;
             }
         };
-        let transport = match &config {
-            None => Transport::plain(stream, Buf::from(Vec::new())),
-            Some(config) => secure(stream, host, config).await?,
+        let transport = match &manner.tls {
+            None => Transport::plain(stream, Buf::default()),
+            Some(config) => secure(stream, host, config, bounds).await?,
         };
-        return Ok(Upstream { transport, vetted: *vetted });
+        return Ok(Upstream { transport, vetted: *vetted, manner: manner.clone() });
     }
     Err(last)
 }
 
-/// The route's host as policy sees it.
-pub(crate) fn host_of(route: &Route) -> Host<'_> {
-    match route.host.parse::<IpAddr>() {
-        Ok(address) => Host::Address(address),
-        Err(_) => Host::Name(&route.host),
-    }
-}
-
-async fn secure(stream: Stream, host: &str, config: &Arc<ClientConfig>) -> Result<Transport, DialError> {
+async fn secure(
+    stream: Stream,
+    host: &str,
+    config: &Arc<ClientConfig>,
+    bounds: &Bounds,
+) -> Result<Transport, DialError> {
     let refuse = |code, detail: String| DialError { code, status: 502, detail };
     let name = ServerName::try_from(host.to_owned()).map_err(|error| refuse("tls_name", error.to_string()))?;
     let session = rustls::ClientConnection::new(Arc::clone(config), name)
         .map_err(|error| refuse("tls_handshake", error.to_string()))?;
     let transport = Transport::tls(stream, rustls::Connection::Client(session));
-    match engine::timeout(HANDSHAKE_WAIT, transport.handshake(&[])).await {
+    match engine::timeout(bounds.handshake, transport.handshake(&[])).await {
         Ok(Ok(())) => Ok(transport),
         Ok(Err(error)) => {
             let code = tls::cause(&error).map_or("tls_handshake", tls::upstream_code);

@@ -2,46 +2,41 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::AsFd;
+use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use crate::audit::{DecisionFacts, Mode, Producer, Seat};
+use crate::audit::{DecisionFacts, Producer, Seat};
+use crate::config::Bounds;
+use crate::io::canary;
+use crate::io::census::{Census, Entry};
+use crate::io::door::{Agents, Arrival, Door, Entrance};
 use crate::io::engine::{self, Datagram, Engine, Listener, Sender, Stream};
-use crate::io::flow::{self, Arrival};
+use crate::io::flow;
 use crate::io::leaves::Leaves;
-use crate::io::netns;
 use crate::io::office::Office;
-use crate::io::resolver;
+use crate::io::resolver::{self, Stub};
 use crate::io::synthetic::Synthetic;
 use crate::io::upstream::{Identities, Pool};
-use crate::limits::{ACCEPT_BACKOFF, CONNECTIONS_MAX, CONTROL_QUEUE_MAX, DRAIN_WAIT, POOL_SWEEP_EVERY};
+use crate::limits::{ACCEPT_BACKOFF, CANARY_WAIT, CONTROL_QUEUE_MAX, POOL_SWEEP_EVERY};
 use crate::policy::{Policy, Scheme};
-
-/// How a worker learns where a connection was meant to go.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Ingress {
-    /// nftables sent it here: the kernel remembers (SO_ORIGINAL_DST).
-    Redirect,
-    /// Everything goes to one place: for tests of the flow without a namespace.
-    #[cfg(test)]
-    Fixed(SocketAddr),
-}
 
 /// What a worker is made from; it crosses into the worker's thread.
 pub(crate) struct Seed {
-    pub(crate) mode: Mode,
-    pub(crate) agent: String,
-    pub(crate) ingress: Ingress,
+    /// This worker's place among how many: connections are numbered so that no two have the same number.
+    pub(crate) place: (u64, u64),
+    pub(crate) agents: Agents,
     pub(crate) policy: Arc<Policy>,
     pub(crate) identities: Arc<Identities>,
+    pub(crate) synthetic: Arc<Mutex<Synthetic>>,
     pub(crate) seat: Seat,
     pub(crate) office: Office,
-    pub(crate) listeners: Vec<TcpListener>,
-    pub(crate) dns_datagrams: Vec<UdpSocket>,
-    pub(crate) dns_listeners: Vec<TcpListener>,
+    pub(crate) doors: Vec<Door>,
+    pub(crate) stubs: Vec<Stub>,
+    /// Our own listeners, of all workers: never an address to forward to.
+    pub(crate) own: Vec<SocketAddr>,
+    pub(crate) bounds: Bounds,
     pub(crate) engine: engine::Options,
 }
 
@@ -53,24 +48,33 @@ pub(crate) struct Handle {
 
 /// What a connection's tasks share on their thread.
 pub(crate) struct Worker {
-    pub(crate) agent: Rc<str>,
-    pub(crate) ingress: Ingress,
-    pub(crate) identities: Arc<Identities>,
+    pub(crate) agents: Agents,
     pub(crate) producer: Producer,
     pub(crate) office: Office,
     pub(crate) leaves: RefCell<Leaves>,
     pub(crate) pool: RefCell<Pool>,
-    pub(crate) synthetic: RefCell<Synthetic>,
-    /// Our own listeners: never an address to forward to.
+    /// Shared by the workers: the one that answers a question is rarely the one that gets the connection.
+    pub(crate) synthetic: Arc<Mutex<Synthetic>>,
     pub(crate) own: Vec<SocketAddr>,
-    pub(crate) mode: Mode,
-    policy: Arc<Policy>,
+    pub(crate) bounds: Bounds,
+    rules: RefCell<Rules>,
+    connections: Rc<Census>,
     next_connection: Cell<u64>,
-    open: Cell<usize>,
+    workers: u64,
     stopping: Cell<bool>,
 }
 
+/// The policy in force and what it calls for.
+struct Rules {
+    policy: Arc<Policy>,
+    identities: Arc<Identities>,
+    /// Counts the policies that were in force.
+    generation: u64,
+}
+
 enum Control {
+    Policy(Arc<Policy>, Arc<Identities>),
+    Canary(std::sync::mpsc::Sender<Result<(), String>>),
     Stop,
 }
 
@@ -94,15 +98,15 @@ impl Handle {
                 tracing::warn!(%why, "the kernel refuses io_uring; serving on epoll");
             }
             engine.run(async move {
-                let worker = match Worker::open(seed) {
-                    Ok(worker) => worker,
+                let (worker, entrances) = match Worker::open(seed) {
+                    Ok(opened) => opened,
                     Err(error) => {
                         let _ = ready.send(Err(error));
                         return Ok(());
                     }
                 };
                 let _ = ready.send(Ok(()));
-                worker.obey(orders).await;
+                worker.obey(orders, &entrances).await;
                 Ok(())
             })
         })?;
@@ -110,53 +114,87 @@ impl Handle {
         Ok(Handle { control, thread })
     }
 
-    /// Lets what is under way end, within [`DRAIN_WAIT`], and waits for the thread.
+    /// Puts another policy in force. `false` when the worker has too many orders waiting, or is gone.
+    pub(crate) fn adopt(&self, policy: Arc<Policy>, identities: Arc<Identities>) -> bool {
+        self.control.try_send(Control::Policy(policy, identities)).is_ok()
+    }
+
+    /// Sends a request for a metadata address through the decision of each of the worker's doors.
+    ///
+    /// # Errors
+    /// Which door did not deny it, or that the worker does not answer.
+    pub(crate) fn canary(&self) -> Result<(), String> {
+        let (reply, answer) = std::sync::mpsc::channel();
+        let asked = self.control.try_send(Control::Canary(reply)).is_ok();
+        match asked.then(|| answer.recv_timeout(CANARY_WAIT)) {
+            Some(Ok(result)) => result,
+            _ => Err("a worker does not answer".to_owned()),
+        }
+    }
+
+    /// Tells the worker to let what is under way end, within its bound for that.
+    pub(crate) fn drain(&self) {
+        // A worker that is gone already needs no order.
+        let _ = self.control.try_send(Control::Stop);
+    }
+
+    /// Drains, and waits for the thread.
     ///
     /// # Errors
     /// Of the worker, a panic included.
     pub(crate) fn stop(self) -> io::Result<()> {
-        // A worker that is gone already needs no order.
-        let _ = self.control.try_send(Control::Stop);
+        self.drain();
         self.thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")))
     }
 }
 
 impl Worker {
     /// Builds the worker on its own thread and starts its tasks.
-    fn open(seed: Seed) -> io::Result<Rc<Worker>> {
-        let own = seed.listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    fn open(seed: Seed) -> io::Result<(Rc<Worker>, Vec<Rc<Entrance>>)> {
         let worker = Rc::new(Worker {
-            agent: seed.agent.into(),
-            ingress: seed.ingress,
-            identities: seed.identities,
+            agents: seed.agents,
             producer: seed.seat.take(),
             office: seed.office,
             leaves: RefCell::default(),
             pool: RefCell::default(),
-            synthetic: RefCell::default(),
-            own,
-            mode: seed.mode,
-            policy: seed.policy,
-            next_connection: Cell::new(1),
-            open: Cell::new(0),
+            synthetic: seed.synthetic,
+            own: seed.own,
+            bounds: seed.bounds,
+            rules: RefCell::new(Rules { policy: seed.policy, identities: seed.identities, generation: 0 }),
+            connections: Rc::default(),
+            next_connection: Cell::new(1 + seed.place.0),
+            workers: seed.place.1,
             stopping: Cell::new(false),
         });
-        for listener in seed.listeners {
-            engine::spawn(Rc::clone(&worker).accept(Listener::from_std(listener)?));
+        let mut entrances = Vec::new();
+        for Door { listener, entrance } in seed.doors {
+            let entrance = Rc::new(entrance);
+            entrances.push(Rc::clone(&entrance));
+            engine::spawn(Rc::clone(&worker).accept(Listener::from_std(listener)?, entrance));
         }
-        for socket in seed.dns_datagrams {
-            engine::spawn(resolver::serve_datagrams(Datagram::from_std(socket)?, Rc::clone(&worker)));
-        }
-        for listener in seed.dns_listeners {
-            engine::spawn(resolver::serve_streams(Listener::from_std(listener)?, Rc::clone(&worker)));
+        for Stub { datagrams, listener, service } in seed.stubs {
+            let service = Rc::new(service);
+            let datagrams = Datagram::from_std(datagrams)?;
+            engine::spawn(resolver::serve_datagrams(datagrams, Rc::clone(&service), Rc::clone(&worker)));
+            engine::spawn(resolver::serve_streams(Listener::from_std(listener)?, service, Rc::clone(&worker)));
         }
         engine::spawn(Rc::clone(&worker).sweep());
-        Ok(worker)
+        Ok((worker, entrances))
     }
 
     /// The policy in force.
     pub(crate) fn policy(&self) -> Arc<Policy> {
-        Arc::clone(&self.policy)
+        Arc::clone(&self.rules.borrow().policy)
+    }
+
+    /// The client configurations that it calls for.
+    pub(crate) fn identities(&self) -> Arc<Identities> {
+        Arc::clone(&self.rules.borrow().identities)
+    }
+
+    /// Which of the policies since the start is in force.
+    pub(crate) fn generation(&self) -> u64 {
+        self.rules.borrow().generation
     }
 
     /// Whether no new request may begin.
@@ -166,35 +204,36 @@ impl Worker {
 
     /// The next connection's number.
     pub(crate) fn number(&self) -> u64 {
-        self.next_connection.replace(self.next_connection.get() + 1)
+        self.next_connection.replace(self.next_connection.get() + self.workers)
+    }
+
+    /// Enters a connection among the open ones.
+    pub(crate) fn enter(&self, stream: &Stream) -> Entry {
+        self.connections.enter(stream)
     }
 
     /// The facts that every record of a connection carries.
-    pub(crate) fn facts<'f>(&'f self, arrival: &Arrival) -> DecisionFacts<'f> {
+    pub(crate) fn facts<'f>(&self, arrival: &'f Arrival) -> DecisionFacts<'f> {
         DecisionFacts {
-            agent: &self.agent,
-            mode: self.mode,
+            agent: &arrival.agent,
+            mode: arrival.mode,
             connection: arrival.connection,
             scheme: Some(match arrival.scheme {
                 Scheme::Http => crate::audit::Scheme::Http,
                 Scheme::Https => crate::audit::Scheme::Https,
             }),
             source: Some(arrival.source),
-            destination: Some(arrival.destination),
+            destination: arrival.destination,
             ..DecisionFacts::default()
         }
     }
 
-    async fn accept(self: Rc<Self>, listener: Listener) {
+    async fn accept(self: Rc<Self>, listener: Listener, entrance: Rc<Entrance>) {
         while !self.stopping() {
             match listener.accept().await {
-                Ok(stream) if self.open.get() < CONNECTIONS_MAX => {
-                    let guard = Guard::new(&self);
-                    engine::spawn(async move {
-                        let worker = Rc::clone(&guard.0);
-                        flow::serve(stream, worker).await;
-                        drop(guard);
-                    });
+                Ok(stream) if self.connections.len() < self.bounds.connections => {
+                    let entry = self.enter(&stream);
+                    engine::spawn(flow::serve(stream, entry, Rc::clone(&entrance), Rc::clone(&self)));
                 }
                 // Over the bound: closed at once, which the client sees; there is nothing to decide about it.
                 Ok(stream) => Stream::reset(stream),
@@ -213,46 +252,34 @@ impl Worker {
         }
     }
 
-    /// Waits for orders; returns when the worker may end.
-    async fn obey(&self, mut orders: engine::Receiver<Control>) {
-        // A sender that is gone means the process is ending: the same as an order to stop.
-        let _: Option<Control> = orders.recv().await;
+    /// Carries out orders; returns when the worker may end.
+    async fn obey(self: Rc<Self>, mut orders: engine::Receiver<Control>, entrances: &[Rc<Entrance>]) {
+        loop {
+            match orders.recv().await {
+                Some(Control::Policy(policy, identities)) => self.adopt(policy, identities),
+                Some(Control::Canary(reply)) => {
+                    // Who asked may have given up; that is theirs to say.
+                    let _ = reply.send(canary::all(entrances, &self).await);
+                }
+                // A sender that is gone means the process is ending: the same as an order to stop.
+                Some(Control::Stop) | None => break,
+            }
+        }
         self.stopping.set(true);
-        let _ = engine::timeout(DRAIN_WAIT, async {
-            while self.open.get() > 0 {
+        self.connections.dismiss_waiting();
+        let _ = engine::timeout(self.bounds.drain, async {
+            while self.connections.len() > 0 {
                 engine::sleep(ACCEPT_BACKOFF).await;
             }
         })
         .await;
     }
-}
 
-impl Ingress {
-    /// Where the connection was meant to go.
-    ///
-    /// # Errors
-    /// If the kernel does not know: such a connection was not redirected.
-    pub(crate) fn original_destination(self, stream: &Stream) -> io::Result<SocketAddr> {
-        match self {
-            Ingress::Redirect => netns::original_destination(stream.as_fd()),
-            #[cfg(test)]
-            Ingress::Fixed(address) => Ok(address),
-        }
-    }
-}
-
-/// Counts an open connection for as long as it lives, also through a panic.
-struct Guard(Rc<Worker>);
-
-impl Guard {
-    fn new(worker: &Rc<Worker>) -> Guard {
-        worker.open.set(worker.open.get() + 1);
-        Guard(Rc::clone(worker))
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        self.0.open.set(self.0.open.get() - 1);
+    /// Puts another policy in force: for every request from here on, also on connections that are open.
+    fn adopt(&self, policy: Arc<Policy>, identities: Arc<Identities>) {
+        let mut rules = self.rules.borrow_mut();
+        let generation = rules.generation + 1;
+        *rules = Rules { policy, identities, generation };
+        self.pool.borrow_mut().renew(generation);
     }
 }

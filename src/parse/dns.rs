@@ -5,11 +5,11 @@
 //! reads and writes the messages; this module decides which of them are questions at all.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, ResponseCode};
-use hickory_proto::rr::rdata::A;
 use hickory_proto::rr::rdata::opt::EdnsOption;
+use hickory_proto::rr::rdata::{A, AAAA};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 
@@ -74,9 +74,13 @@ pub fn query(bytes: &[u8]) -> Result<Query, DnsError> {
 }
 
 /// The name has this address, for `ttl` seconds.
-pub fn answer_address(query: &Query, address: Ipv4Addr, ttl: u32) -> Vec<u8> {
+pub fn answer_address(query: &Query, address: IpAddr, ttl: u32) -> Vec<u8> {
     let mut answer = answer(query, ResponseCode::NoError);
-    answer.add_answer(Record::from_rdata(query.question.name().clone(), ttl, RData::A(A(address))));
+    let data = match address {
+        IpAddr::V4(v4) => RData::A(A(v4)),
+        IpAddr::V6(v6) => RData::AAAA(AAAA(v6)),
+    };
+    answer.add_answer(Record::from_rdata(query.question.name().clone(), ttl, data));
     encode(query, &answer)
 }
 

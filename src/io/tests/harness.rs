@@ -12,16 +12,20 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection, St
 
 use crate::audit::record::{self, Body};
 use crate::audit::{Mode, Writer, WriterOptions, read};
+use crate::config::Bounds;
+use crate::io::door::{Agents, Door, Entrance, Kind};
 use crate::io::engine::{self, Choice};
 use crate::io::mint::Authority;
 use crate::io::office::{Office, OfficeThread};
 use crate::io::tls::Trust;
 use crate::io::upstream::Identities;
-use crate::io::worker::{Handle, Ingress, Seed};
+use crate::io::worker::{Handle, Seed};
 use crate::policy::{self, Source};
 
 /// The name under which clients know the origin.
 pub(super) const HOST: &str = "origin.test";
+/// Whose connections all are.
+const TESTER: &str = "tester";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A running worker with its log.
@@ -37,8 +41,23 @@ pub(super) struct Proxy {
 /// One record of the log, as far as tests look at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Recorded {
-    Decision { verdict: String, code: String, rule: String, host: String, path: String, status: u16 },
-    Outcome { status: u16, code: String, up: u64, down: u64 },
+    Decision {
+        agent: String,
+        mode: String,
+        verdict: String,
+        code: String,
+        rule: String,
+        host: String,
+        port: u16,
+        path: String,
+        status: u16,
+    },
+    Outcome {
+        status: u16,
+        code: String,
+        up: u64,
+        down: u64,
+    },
 }
 
 impl Proxy {
@@ -47,45 +66,86 @@ impl Proxy {
         let text = format!(
             "ringfence: v1\nupstreams:\n  {HOST}: {{ address: \"{origin}\" }}\n  closed.test: {{ address: \"127.0.0.1:1\" }}\nrules:\n{rules}"
         );
-        Proxy::launch(choice, port, &text, tempfile::tempdir().unwrap())
+        let door = (fixed(port), Agents::One(TESTER.to_owned()));
+        Proxy::launch(choice, door, &text, tempfile::tempdir().unwrap())
     }
 
-    /// Starts a worker whose clients connect to port 443, and whose origin speaks TLS with a certificate that `trust` vouches for.
-    pub(super) fn start_tls(choice: Choice, origin: SocketAddr, trust: &str, rules: &str) -> Proxy {
+    /// Starts a worker behind `entrance`, under `rules` in which `$PORT` is the listener's port, and with the origin at `origin`.
+    pub(super) fn start_at(choice: Choice, entrance: Entrance, origin: SocketAddr, rules: &str) -> Proxy {
+        Proxy::start_for(choice, (entrance, Agents::One(TESTER.to_owned())), origin, rules)
+    }
+
+    /// The same, for other agents than the one that every connection is ascribed to.
+    pub(super) fn start_for(choice: Choice, door: (Entrance, Agents), origin: SocketAddr, rules: &str) -> Proxy {
+        let text = format!("ringfence: v1\nupstreams:\n  {HOST}: {{ address: \"{origin}\" }}\nrules:\n{rules}");
+        Proxy::launch(choice, door, &text, tempfile::tempdir().unwrap())
+    }
+
+    /// Starts a worker behind `entrance` whose origin speaks TLS with a certificate that `trust` vouches for.
+    pub(super) fn start_tls_at(
+        choice: Choice,
+        entrance: Entrance,
+        (origin, trust): (SocketAddr, &str),
+        rules: &str,
+    ) -> Proxy {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("trust.pem"), trust).unwrap();
         let text = format!(
             "ringfence: v1\nupstreams:\n  {HOST}: {{ address: \"{origin}\", trust: trust.pem }}\nrules:\n{rules}"
         );
-        Proxy::launch(choice, 443, &text, folder)
+        Proxy::launch(choice, (entrance, Agents::One(TESTER.to_owned())), &text, folder)
     }
 
-    fn launch(choice: Choice, port: u16, text: &str, folder: tempfile::TempDir) -> Proxy {
-        let loaded = policy::load(Source { name: "test.yaml", text });
-        let policy = loaded.policy.unwrap_or_else(|| panic!("{:?}", loaded.problems));
+    /// Starts a worker whose clients connect to port 443, and whose origin speaks TLS with a certificate that `trust` vouches for.
+    pub(super) fn start_tls(choice: Choice, origin: SocketAddr, trust: &str, rules: &str) -> Proxy {
+        Proxy::start_tls_at(choice, fixed(443), (origin, trust), rules)
+    }
+
+    fn launch(choice: Choice, (entrance, agents): (Entrance, Agents), text: &str, folder: tempfile::TempDir) -> Proxy {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let policy = load(&text.replace("$PORT", &address.port().to_string()));
         let authority = Authority::new().unwrap();
         let trust = client_trust(&authority);
         let identities = Identities::read(&policy, folder.path(), &Trust::system()).unwrap();
         let options = WriterOptions::new(folder.path().join("audit"), folder.path().join("state"), 1);
         let (writer, mut seats) = Writer::start(options).unwrap();
         let (office, office_thread) = Office::open(authority).unwrap();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
         let seed = Seed {
-            mode: Mode::Run,
-            agent: "tester".to_owned(),
-            ingress: Ingress::Fixed(SocketAddr::from(([203, 0, 113, 1], port))),
+            place: (0, 1),
+            agents,
             policy: Arc::new(policy),
             identities: Arc::new(identities),
             seat: seats.pop().unwrap(),
             office,
-            listeners: vec![listener],
-            dns_datagrams: Vec::new(),
-            dns_listeners: Vec::new(),
+            synthetic: Arc::default(),
+            doors: vec![Door { listener, entrance }],
+            stubs: Vec::new(),
+            own: vec![address],
+            bounds: Bounds::default(),
             engine: engine::Options { choice, spin: Duration::ZERO, ..engine::Options::default() },
         };
         let worker = Handle::start(seed).unwrap();
         Proxy { worker, office: office_thread, writer, listener: address, trust, folder }
+    }
+
+    /// Puts another policy in force.
+    pub(super) fn adopt(&self, rules: &str) {
+        let policy = load(&format!("ringfence: v1\nrules:\n{rules}"));
+        let identities = Identities::read(&policy, self.folder.path(), &Trust::system()).unwrap();
+        assert!(self.worker.adopt(Arc::new(policy), Arc::new(identities)));
+        // Orders are carried out one after the other: when this one is answered, the policy is in force.
+        self.worker.canary().unwrap();
+    }
+
+    /// Sends a canary through the worker's door.
+    pub(super) fn canary(&self) -> Result<(), String> {
+        self.worker.canary()
+    }
+
+    /// Where the worker listens.
+    pub(super) fn listener(&self) -> SocketAddr {
+        self.listener
     }
 
     /// A plaintext client.
@@ -97,8 +157,13 @@ impl Proxy {
 
     /// A client under TLS, with `sni`.
     pub(super) fn tls_client(&self, sni: &str) -> StreamOwned<ClientConnection, TcpStream> {
+        self.tls_over(self.client(), sni)
+    }
+
+    /// TLS over a connection that exists, with `sni`.
+    pub(super) fn tls_over(&self, stream: TcpStream, sni: &str) -> StreamOwned<ClientConnection, TcpStream> {
         let name = ServerName::try_from(sni.to_owned()).unwrap();
-        StreamOwned::new(ClientConnection::new(Arc::clone(&self.trust), name).unwrap(), self.client())
+        StreamOwned::new(ClientConnection::new(Arc::clone(&self.trust), name).unwrap(), stream)
     }
 
     /// Sends `request` on a connection of its own and returns everything that comes back until the proxy closes, or until nothing is owed.
@@ -115,6 +180,17 @@ impl Proxy {
         self.writer.finish().unwrap();
         recorded(&self.folder.path().join("audit"))
     }
+}
+
+/// A door whose connections all claim to have been meant for `port` of one address.
+fn fixed(port: u16) -> Entrance {
+    let kind = Kind::Fixed(SocketAddr::from(([203, 0, 113, 1], port)));
+    Entrance { mode: Mode::Run, kind, from: None }
+}
+
+fn load(text: &str) -> policy::Policy {
+    let loaded = policy::load(Source { name: "test.yaml", text });
+    loaded.policy.unwrap_or_else(|| panic!("{:?}", loaded.problems))
 }
 
 /// One response: its head and as much body as it announces; `None` when the connection ended first.
@@ -205,6 +281,9 @@ fn recorded(folder: &std::path::Path) -> Vec<Recorded> {
 impl Recorded {
     fn of_decision(decision: &record::ArchivedDecision<'_>) -> Recorded {
         Recorded::Decision {
+            agent: decision.agent.as_str().to_owned(),
+            mode: Mode::from_code(decision.mode).unwrap().word().to_owned(),
+            port: decision.port.to_native(),
             verdict: crate::audit::Verdict::from_code(decision.verdict).unwrap().word().to_owned(),
             code: decision.code.as_str().to_owned(),
             rule: decision.rule.as_str().to_owned(),

@@ -1,5 +1,6 @@
 //! Claims about one connection, each on both backends.
 
+mod doors;
 mod harness;
 mod identity;
 mod refusals;

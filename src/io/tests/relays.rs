@@ -44,6 +44,9 @@ fn forwards_a_get_and_puts_both_records(choice: Choice) {
         records,
         [
             Recorded::Decision {
+                agent: "tester".to_owned(),
+                mode: "run".to_owned(),
+                port: 80,
                 verdict: "allow".into(),
                 code: String::new(),
                 rule: "all".into(),

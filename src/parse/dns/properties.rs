@@ -2,6 +2,8 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a property that does not hold panics, as the fuzzer wants it")]
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use super::*;
 
 /// Everything that holds for any bytes taken as a query.
@@ -18,11 +20,13 @@ pub fn holds(bytes: &[u8]) {
     for end in 0..bytes.len().min(64) {
         assert!(query(&bytes[..end]).is_err(), "{end} bytes of {} are no query", bytes.len());
     }
-    let address = Ipv4Addr::new(127, 1, 2, 3);
-    let answered = read_back(bytes, &asked, &answer_address(&asked, address, 7));
-    let [record] = &answered.answers[..] else { panic!("one address was given: {answered:?}") };
-    assert_eq!((&record.name, record.ttl, &record.data), (asked.question.name(), 7, &RData::A(A(address))));
-    assert_eq!(answered.metadata.response_code, ResponseCode::NoError);
+    let (v4, v6) = (Ipv4Addr::new(127, 1, 2, 3), Ipv6Addr::LOCALHOST);
+    for (address, data) in [(IpAddr::V4(v4), RData::A(A(v4))), (IpAddr::V6(v6), RData::AAAA(AAAA(v6)))] {
+        let answered = read_back(bytes, &asked, &answer_address(&asked, address, 7));
+        let [record] = &answered.answers[..] else { panic!("one address was given: {answered:?}") };
+        assert_eq!((&record.name, record.ttl, &record.data), (asked.question.name(), 7, &data));
+        assert_eq!(answered.metadata.response_code, ResponseCode::NoError);
+    }
     let empty = read_back(bytes, &asked, &answer_empty(&asked));
     assert!(empty.answers.is_empty() && empty.metadata.response_code == ResponseCode::NoError);
     let missing = read_back(bytes, &asked, &answer_nxdomain(&asked));

@@ -64,7 +64,7 @@ fn says_that_a_name_is_blocked_to_those_who_can_read_it() {
 #[test]
 fn answers_with_the_address_given() {
     let bytes = question(&[b"a", b"example"], 1, None);
-    let answer = answer_address(&query(&bytes).unwrap(), Ipv4Addr::new(10, 0, 0, 1), 1);
+    let answer = answer_address(&query(&bytes).unwrap(), IpAddr::from([10, 0, 0, 1]), 1);
     assert_eq!(answer[answer.len() - 4..], [10, 0, 0, 1]);
     assert_eq!(answer_empty(&query(&bytes).unwrap())[6..8], [0, 0]);
 }
