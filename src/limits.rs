@@ -304,6 +304,53 @@ const _: () = {
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
+// config: what an operator may set
+// ---------------------------------------------------------------------------------------------------------------------
+
+/// Longest configuration file.
+pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
+/// Most listeners, ports of one gateway, address blocks of one listener, and agents.
+pub const CONFIG_LIST_MAX: usize = 4096;
+/// Most worker threads; each has an audit ring of its own.
+pub const WORKERS_MAX: usize = 256;
+/// How long a worker looks for work before it sleeps, where it does so at all.
+pub const SPIN_WAIT: Duration = Duration::from_micros(50);
+/// Longest path of a unix socket: `sun_path` of unix(7) without the closing zero.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Most symbolic links on the way to one file, as the kernel has it (path_resolution(7)).
+pub const SYMLINKS_MAX: usize = 40;
+/// Longest value of `limits.head`.
+pub const HEAD_WAIT_MAX: Duration = Duration::from_secs(600);
+/// Longest value of `limits.handshake`.
+pub const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(300);
+/// Longest value of `limits.idle`.
+pub const IDLE_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Longest value of `limits.response_head`.
+pub const RESPONSE_HEAD_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Longest value of `limits.body`.
+pub const BODY_WAIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Longest value of `limits.connect`.
+pub const CONNECT_WAIT_MAX: Duration = Duration::from_secs(600);
+/// Longest value of `limits.drain`.
+pub const DRAIN_WAIT_MAX: Duration = Duration::from_secs(3600);
+/// Largest value of `limits.connections`; each costs a descriptor, and one more upstream.
+pub const CONNECTIONS_SET_MAX: usize = 256 * 1024;
+
+const _: () = {
+    assert!(CONFIG_BYTES_MAX <= POLICY_BYTES_MAX, "the reader's own budgets are those of a policy");
+    assert!(WORKERS_MAX <= AUDIT_RINGS_MAX);
+    assert!(CONNECTIONS_MAX <= CONNECTIONS_SET_MAX);
+    assert!(HEAD_WAIT.as_millis() <= HEAD_WAIT_MAX.as_millis());
+    assert!(HANDSHAKE_WAIT.as_millis() <= HANDSHAKE_WAIT_MAX.as_millis());
+    assert!(IDLE_WAIT.as_millis() <= IDLE_WAIT_MAX.as_millis());
+    assert!(RESPONSE_HEAD_WAIT.as_millis() <= RESPONSE_HEAD_WAIT_MAX.as_millis());
+    assert!(BODY_WAIT.as_millis() <= BODY_WAIT_MAX.as_millis());
+    assert!(CONNECT_WAIT.as_millis() <= CONNECT_WAIT_MAX.as_millis());
+    assert!(DRAIN_WAIT.as_millis() <= DRAIN_WAIT_MAX.as_millis());
+    assert!(BODY_WAIT_MAX.as_millis() < TIMER_MILLISECONDS_MAX as u128);
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
 // bench: the load-test harness
 // ---------------------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@
 
 mod address;
 mod decide;
+pub(crate) mod document;
 #[cfg(test)]
 mod examples;
 mod explain;

@@ -53,31 +53,31 @@ impl fmt::Display for Problem {
 
 /// Gathers the problems of one file, so that a run names all of them and not only the first.
 #[derive(Debug)]
-pub(super) struct Problems {
+pub(crate) struct Problems {
     file: String,
     list: Vec<Problem>,
     errors: usize,
 }
 
 impl Problems {
-    pub(super) fn new(file: &str) -> Self {
+    pub(crate) fn new(file: &str) -> Self {
         Self { file: file.to_owned(), list: Vec::new(), errors: 0 }
     }
 
-    pub(super) fn error(&mut self, place: Place, message: impl Into<String>, remedy: impl Into<String>) {
+    pub(crate) fn error(&mut self, place: Place, message: impl Into<String>, remedy: impl Into<String>) {
         self.push(Severity::Error, place, message.into(), remedy.into());
     }
 
-    pub(super) fn warning(&mut self, place: Place, message: impl Into<String>, remedy: impl Into<String>) {
+    pub(crate) fn warning(&mut self, place: Place, message: impl Into<String>, remedy: impl Into<String>) {
         self.push(Severity::Warning, place, message.into(), remedy.into());
     }
 
-    pub(super) fn has_errors(&self) -> bool {
+    pub(crate) fn has_errors(&self) -> bool {
         self.errors > 0
     }
 
     /// All problems in the order of the file.
-    pub(super) fn into_sorted(mut self) -> Vec<Problem> {
+    pub(crate) fn into_sorted(mut self) -> Vec<Problem> {
         self.list.sort_by_key(|problem| problem.place);
         self.list
     }
@@ -112,7 +112,7 @@ fn printable(text: &str) -> String {
 }
 
 /// The nearest of `known` to a misspelt word, as a remedy; empty when nothing is near.
-pub(super) fn did_you_mean<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> String {
+pub(crate) fn did_you_mean<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> String {
     if word.len() > WORD_BYTES_MAX {
         return String::new();
     }

@@ -13,14 +13,14 @@ use crate::limits;
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
-    pub(super) place: Place,
-    pub(super) value: Value,
+pub(crate) struct Node {
+    pub(crate) place: Place,
+    pub(crate) value: Value,
 }
 
 /// What a YAML node can hold.
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     Bool(bool),
     Integer(i128),
@@ -32,21 +32,21 @@ pub(super) enum Value {
 
 /// One key of a map with its value.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) place: Place,
-    pub(super) key: String,
-    pub(super) node: Node,
+pub(crate) struct Entry {
+    pub(crate) place: Place,
+    pub(crate) key: String,
+    pub(crate) node: Node,
 }
 
 /// Why a text is no YAML document within the bounds.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct YamlError {
-    pub(super) place: Place,
-    pub(super) message: String,
+pub(crate) struct YamlError {
+    pub(crate) place: Place,
+    pub(crate) message: String,
 }
 
 /// Reads one document.
-pub(super) fn read(text: &str) -> Result<Node, YamlError> {
+pub(crate) fn read(text: &str) -> Result<Node, YamlError> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_events: limits::POLICY_YAML_EVENTS_MAX,
@@ -84,7 +84,7 @@ fn place_of(location: serde_saphyr::Location) -> Place {
 
 impl Value {
     /// What this is, for "expected …, found …".
-    pub(super) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match self {
             Value::Null => "nothing".to_owned(),
             Value::Bool(value) => format!("the boolean `{value}`"),

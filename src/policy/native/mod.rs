@@ -6,7 +6,7 @@
 mod hosts;
 mod rules;
 mod upstreams;
-mod values;
+pub(crate) mod values;
 
 #[cfg(test)]
 mod tests;
@@ -93,7 +93,7 @@ fn version(entry: Option<&Entry>, problems: &mut Problems) {
 }
 
 /// Refuses a key that is unknown, or known but not evaluated by this version.
-fn refuse_unknown(entry: &Entry, known: &[&str], later: &[&str], of: &str, problems: &mut Problems) {
+pub(crate) fn refuse_unknown(entry: &Entry, known: &[&str], later: &[&str], of: &str, problems: &mut Problems) {
     let key = entry.key.as_str();
     if known.contains(&key) {
         return;
@@ -111,7 +111,7 @@ fn refuse_unknown(entry: &Entry, known: &[&str], later: &[&str], of: &str, probl
 }
 
 /// The entries of a map, or a problem.
-fn map<'n>(node: &'n Node, what: &str, problems: &mut Problems) -> &'n [Entry] {
+pub(crate) fn map<'n>(node: &'n Node, what: &str, problems: &mut Problems) -> &'n [Entry] {
     match &node.value {
         Value::Map(entries) => entries,
         other => {

@@ -10,7 +10,7 @@ use super::super::yaml::{Node, Value};
 use crate::limits;
 
 /// One of a few words.
-pub(super) fn choice<T: Copy>(node: &Node, key: &str, known: &[(&str, T)], problems: &mut Problems) -> Option<T> {
+pub(crate) fn choice<T: Copy>(node: &Node, key: &str, known: &[(&str, T)], problems: &mut Problems) -> Option<T> {
     let words = || known.iter().map(|(word, _)| *word);
     if let Value::Text(text) = &node.value {
         if let Some((_, value)) = known.iter().find(|(word, _)| word == text) {
@@ -30,7 +30,7 @@ pub(super) fn choice<T: Copy>(node: &Node, key: &str, known: &[(&str, T)], probl
 }
 
 /// A text of bounded length without control characters, which may go into refusals and records.
-pub(super) fn text<'n>(node: &'n Node, key: &str, problems: &mut Problems) -> Option<&'n str> {
+pub(crate) fn text<'n>(node: &'n Node, key: &str, problems: &mut Problems) -> Option<&'n str> {
     let Value::Text(text) = &node.value else {
         let remedy = match &node.value {
             Value::Bool(_) | Value::Integer(_) | Value::Float(_) => "put it in quotes",
