@@ -203,8 +203,6 @@ pub const CONNECTIONS_MAX: usize = 16 * 1024;
 pub const CANARY_WAIT: Duration = Duration::from_secs(5);
 /// How often the proxy looks whether its policy has changed.
 pub const RELOAD_EVERY: Duration = Duration::from_millis(500);
-/// Most worker threads of one proxy.
-pub const WORKERS_MAX: usize = 256;
 /// Orders to a worker that wait.
 pub const CONTROL_QUEUE_MAX: usize = 16;
 

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::run::EngineArgs;
+use super::engine::EngineArgs;
 use crate::bench::driver::{self, Folder, HOST, Plan};
 use crate::bench::origin::{self, Behaviour};
 use crate::bench::report::{self, Figures, Summary};

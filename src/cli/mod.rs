@@ -3,16 +3,19 @@
 //! Results go to stdout, diagnostics to stderr. Exit codes: 0 success, 1 the checked thing failed, 2 wrong use or configuration;
 //! `run` exits with its command's status, 125 when it cannot fence.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::io::engine::{self, Choice};
+use crate::io;
 
 pub mod audit;
 pub mod bench;
 pub mod demo;
+pub mod engine;
 pub mod policy;
+pub mod proxy;
 pub mod run;
 
 /// Governs every outbound call of an unmodified program: parsed, decided by policy, forwarded or blocked, and on record.
@@ -37,6 +40,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Run a command so that every outbound connection is governed
     Run(run::RunArgs),
+    /// Govern the connections of other containers, pods or clients
+    Proxy(proxy::ProxyArgs),
     /// Check and explain policies
     Policy(policy::PolicyArgs),
     /// Decode and verify audit logs
@@ -48,11 +53,13 @@ enum Command {
 /// Parses the process's arguments and runs the subcommand they name.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    speak();
+    // Who runs a service reads its log; who runs a command wants that command's output.
+    speak(if matches!(arguments.command, Some(Command::Proxy(_))) { "ringfence=info" } else { "ringfence=warn" });
     match arguments.command {
         _ if arguments.version => version(),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Run(args)) => run::run(args),
+        Some(Command::Proxy(args)) => proxy::run(args),
         Some(Command::Policy(args)) => policy::run(args),
         Some(Command::Audit(args)) => audit::run(args),
         Some(Command::Bench(args)) => bench::run(args),
@@ -64,16 +71,18 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Sends the program's own log to stderr: warnings, or what `RINGFENCE_LOG` asks for.
-fn speak() {
+/// Sends the program's own log to stderr: what `RINGFENCE_LOG` asks for, or `usual`.
+fn speak(usual: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("RINGFENCE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("ringfence=warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(usual));
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
+    log.with_writer(std::io::stderr).with_target(false).init();
 }
 
 fn version() -> ExitCode {
     println!("ringfence {} ({})", env!("CARGO_PKG_VERSION"), env!("RINGFENCE_COMMIT"));
-    match engine::select(Choice::Auto) {
+    match io::engine::select(io::engine::Choice::Auto) {
         Ok(selected) => match selected.refused {
             None => println!("I/O: io_uring (chosen), epoll"),
             Some(why) => println!("I/O: epoll (chosen); io_uring refused: {why}"),

@@ -3,12 +3,11 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
+use crate::cli::engine::EngineArgs;
 use crate::config;
-use crate::io::engine;
 use crate::io::run::{self, Options, RunError};
 use crate::policy::{self, Policy};
 
@@ -38,59 +37,6 @@ pub struct RunArgs {
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
-}
-
-/// The engine's switches, which every subcommand that moves bytes has.
-#[derive(Clone, Debug, Args)]
-pub struct EngineArgs {
-    /// The I/O backend
-    #[arg(long, value_enum, default_value_t = Backend::Auto)]
-    io: Backend,
-    /// How long to look for work before sleeping
-    #[arg(long, value_enum, default_value_t = Spin::Auto)]
-    spin: Spin,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Backend {
-    /// io_uring, or epoll where the kernel refuses it
-    Auto,
-    /// io_uring, or not at all
-    Uring,
-    /// epoll
-    Epoll,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Spin {
-    /// 50 microseconds where a core is left over
-    Auto,
-    #[value(name = "0")]
-    Never,
-    #[value(name = "50us")]
-    Short,
-}
-
-impl EngineArgs {
-    /// The engine's options.
-    pub fn options(&self) -> engine::Options {
-        let short = Duration::from_micros(50);
-        engine::Options {
-            choice: match self.io {
-                Backend::Auto => engine::Choice::Auto,
-                Backend::Uring => engine::Choice::Uring,
-                Backend::Epoll => engine::Choice::Epoll,
-            },
-            spin: match self.spin {
-                Spin::Never => Duration::ZERO,
-                Spin::Short => short,
-                // One core for the worker, and one for everybody else.
-                Spin::Auto if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1) => short,
-                Spin::Auto => Duration::ZERO,
-            },
-            ..engine::Options::default()
-        }
-    }
 }
 
 /// Runs the command and returns its status.

@@ -93,7 +93,9 @@ pub fn serve(options: Options) -> Result<(), ProxyError> {
     let signals = signals().map_err(ProxyError::Engine)?;
     let mut watch = Watch::new(&options.settings.policy);
     let mut proxy = Proxy::start(options)?;
-    proxy.check();
+    if proxy.check() {
+        tracing::info!(listeners = %proxy.listeners(), workers = proxy.workers.len(), "ready");
+    }
     loop {
         match signals.wait(RELOAD_EVERY).map_err(ProxyError::Engine)? {
             Some(Signal::SIGHUP) => proxy.reload(),
@@ -147,15 +149,28 @@ impl Proxy {
     }
 
     /// Whether every door of every worker denies what is always denied, and a `redirect` listener what was not redirected.
-    fn check(&self) {
+    fn check(&self) -> bool {
         let canaries = self.workers.iter().map(Handle::canary);
         let direct = self.settings.listeners.iter().filter_map(|listen| match listen {
             Listen::Redirect { address } => Some(refuses_direct(*address)),
             _ => None,
         });
+        let mut ready = true;
         for failed in canaries.chain(direct).filter_map(Result::err) {
             tracing::error!(why = failed, "not ready");
+            ready = false;
         }
+        ready
+    }
+
+    /// What it listens on, in words.
+    fn listeners(&self) -> String {
+        let words = self.settings.listeners.iter().map(|listen| match listen {
+            Listen::Redirect { address } => format!("redirect {address}"),
+            Listen::Gateway { address, ports, .. } => format!("gateway {address} {ports:?}"),
+            Listen::Proxy { address, .. } => format!("proxy {address}"),
+        });
+        words.chain(self.settings.dns.map(|address| format!("dns {address}"))).collect::<Vec<_>>().join(", ")
     }
 
     /// Puts the policy file as it is now in force; a bad one changes nothing and is told of.
@@ -171,7 +186,10 @@ impl Proxy {
                         tracing::error!("a worker does not take the new policy");
                     }
                 }
-                return self.check();
+                if self.check() {
+                    tracing::info!("the policy is replaced");
+                }
+                return;
             }
             Err(problems) => problems,
         };
@@ -197,6 +215,7 @@ impl Proxy {
     }
 
     fn stop(self) -> Result<(), ProxyError> {
+        tracing::info!("draining");
         for worker in &self.workers {
             worker.drain();
         }
