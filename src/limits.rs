@@ -255,6 +255,16 @@ pub const DNS_MESSAGE_BYTES_MAX: usize = 4096;
 pub const DNS_CONNECTIONS_MAX: usize = 64;
 /// Life of a DNS connection.
 pub const DNS_IDLE_WAIT: Duration = Duration::from_secs(10);
+/// Longest request head on the admin socket; a scraper's has a few hundred bytes.
+pub const ADMIN_HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Connections to the admin socket and to the metrics address at the same time; one more ends the oldest.
+pub const ADMIN_CONNECTIONS_MAX: usize = 32;
+/// Connections that wait for the admin thread.
+pub const ADMIN_BACKLOG: i32 = 128;
+/// Life of one admin connection, and the pause of its listeners after the kernel ran out of descriptors.
+pub const ADMIN_WAIT: Duration = Duration::from_secs(2);
+/// A worker that has shown no sign of life for so long counts as dead. It owes one each [`POOL_SWEEP_EVERY`].
+pub const WORKER_SILENCE_MAX: Duration = Duration::from_secs(20);
 /// Connections of the agent waiting to be accepted, per listener; the kernel caps it at `net.core.somaxconn` (4096 since Linux 5.4).
 pub const FENCE_BACKLOG: i32 = 4096;
 /// Path sockets that are masked one by one. Each costs a mount; the kernel allows 100 000 a namespace (`fs.mount-max`).
@@ -267,6 +277,8 @@ pub const FENCE_DEV_BYTES_MAX: u64 = 1024 * 1024;
 pub const FENCE_SHM_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
 const _: () = {
+    assert!(3 * POOL_SWEEP_EVERY.as_millis() < WORKER_SILENCE_MAX.as_millis(), "one late sign is no death");
+    assert!(ADMIN_HEAD_BYTES_MAX <= HEAD_BYTES_MAX);
     assert!(FENCE_DEV_BYTES_MAX < FENCE_RUN_BYTES_MAX && FENCE_RUN_BYTES_MAX < FENCE_SHM_BYTES_MAX);
     assert!(FENCE_MASKS_MAX < 100_000);
     assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);

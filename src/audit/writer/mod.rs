@@ -234,6 +234,12 @@ impl Writer {
         self.control.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Asks what [`Writer::failure`] answers, from any thread, and also after the writer has finished.
+    pub fn watch(&self) -> impl Fn() -> Option<String> + Send + Sync + 'static + use<> {
+        let control = Arc::clone(&self.control);
+        move || control.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Drains the rings, puts `stop` on record, seals, syncs and signs. Call it when the producers' threads have ended: it waits for
     /// producers that still live, but not for long.
     pub fn finish(mut self) -> Result<Summary, WriteError> {
