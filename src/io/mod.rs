@@ -3,8 +3,9 @@
 //! Read [`flow`] first: it is one connection from top to bottom. Around it: [`worker`] accepts, [`admit`] opens TLS, [`judge`] decides and
 //! records, [`refuse`] says no, [`forward`] and [`relay`] move bytes, [`upstream`] dials. [`engine`] is what all of them wait on, [`netns`] is the fence around the
 //! program, [`resolver`] answers its DNS queries, and the [`office`] does what would block a worker.
-//! [`metrics`] counts, and [`status`] says how the proxy is.
+//! [`metrics`] counts, [`status`] says how the proxy is, and [`admin`] answers who asks for either.
 
+pub mod admin;
 pub mod engine;
 pub mod metrics;
 pub mod netns;
