@@ -57,8 +57,10 @@ pub(crate) enum Next {
 
 /// Serves one accepted connection to its end.
 pub(crate) async fn serve(stream: Stream, entry: Entry, entrance: Rc<Entrance>, worker: Rc<Worker>) {
-    let Some(arrival) = entrance.arrive(&stream, &worker) else { return };
-    converse(stream, entry, arrival, worker).await;
+    if let Some(arrival) = entrance.arrive(&stream, &worker) {
+        converse(stream, entry, arrival, Rc::clone(&worker)).await;
+    }
+    worker.counters.closed();
 }
 
 /// Serves a connection of which everything is known that precedes its first byte.

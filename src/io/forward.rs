@@ -10,6 +10,7 @@ use crate::io::clock;
 use crate::io::engine::{self, Either};
 use crate::io::flow::{Connection, Next};
 use crate::io::judge::{Forward, Method, Way, nanos_since};
+use crate::io::metrics::Ending;
 use crate::io::refusal::Refusal;
 use crate::io::relay::{self, Broken, Direction, Reframe, Waited};
 use crate::io::transport::{Filled, Transport};
@@ -82,10 +83,14 @@ impl Connection {
     /// Makes `self.upstream` the connection for this exchange. Taking the permit here is what ties dialling to a decision.
     async fn reach(&mut self, _permit: Permit, way: Way) -> Result<(), upstream::DialError> {
         match way {
-            Way::Sticky => {}
-            Way::Pooled(route, upstream) => self.upstream = Some((route, upstream)),
+            Way::Sticky => self.worker.counters.reused(),
+            Way::Pooled(route, upstream) => {
+                self.worker.counters.reused();
+                self.upstream = Some((route, upstream));
+            }
             Way::Dial(Dial { route, addresses, manner }) => {
                 let upstream = upstream::dial(&addresses, &route.host, &manner, &self.worker.bounds).await?;
+                self.worker.counters.dialled();
                 self.upstream = Some((route, upstream));
             }
         }
@@ -99,6 +104,7 @@ impl Connection {
         drop(transport);
         match upstream::dial(&[vetted], &route.host, &manner, &self.worker.bounds).await {
             Ok(upstream) => {
+                self.worker.counters.dialled();
                 self.upstream = Some((route, upstream));
                 true
             }
@@ -192,6 +198,13 @@ impl Connection {
         };
         outcome.total_ns = nanos_since(started);
         credit.outcome(Nanos(clock::wall()), &outcome);
+        let ending = match &end {
+            End::Delivered { .. } => Ending::Delivered,
+            End::Failed { status, .. } => Ending::failed(*status),
+            End::Cut { .. } => Ending::Cut,
+            End::ClientGone => Ending::ClientGone,
+        };
+        self.worker.counters.concluded(ending, &outcome);
         let Some((status, code)) = answer else {
             self.out.clear();
             return next;

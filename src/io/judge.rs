@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::audit::{Credit, DecisionFacts, Inspected, Nanos, Protocol, Query, Verdict};
 use crate::io::clock;
 use crate::io::flow::Connection;
+use crate::io::metrics;
 use crate::io::upstream::{Dial, Route, Upstream};
 use crate::io::wire;
 use crate::parse::framing::{self, Framing};
@@ -288,10 +289,11 @@ impl Connection {
         let facts = DecisionFacts { upstream: address, inspected: facts.inspected | Inspected::ADDRESS, ..facts };
         match self.worker.producer.allow(Nanos(clock::wall()), &facts) {
             Ok(credit) => {
+                self.worker.counters.decided(metrics::Verdict::of(&decision), facts.decide_ns);
                 wire::request(request.head, request.target, request.framing, &mut self.out);
                 Judged::Forward(self.admission(request, permit, credit, way))
             }
-            Err(_) => self.unrecorded(request),
+            Err(refused) => self.unrecorded(request, refused),
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -18,13 +18,16 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::audit::{self, Lifecycle, LifecycleFacts, Nanos, Producer, Writer, WriterOptions};
 use crate::config::{Listen, Settings};
+use crate::io::admin::{Admin, AdminError, Board};
 use crate::io::clock;
-use crate::io::door::Agents;
+use crate::io::door::{Agents, Entrance};
 use crate::io::engine;
 use crate::io::listen::{self, ListenError};
+use crate::io::metrics::Metrics;
 use crate::io::mint::{Authority, MintError};
 use crate::io::office::{Office, OfficeThread};
 use crate::io::reload::{self, Ruling, Watch};
+use crate::io::status::Status;
 use crate::io::tls::Trust;
 use crate::io::worker::{Handle, Seed};
 use crate::limits::{CANARY_WAIT, RELOAD_EVERY};
@@ -53,6 +56,8 @@ pub enum ProxyError {
     Audit(audit::StartError),
     /// The log could not be finished.
     Unfinished(audit::WriteError),
+    /// The admin socket cannot be opened.
+    Admin(AdminError),
     /// The engine or a thread could not be had.
     Engine(io::Error),
 }
@@ -65,6 +70,7 @@ impl fmt::Display for ProxyError {
             ProxyError::Mint(error) => error.fmt(f),
             ProxyError::Audit(error) => error.fmt(f),
             ProxyError::Unfinished(error) => write!(f, "the audit log could not be finished: {error}"),
+            ProxyError::Admin(error) => error.fmt(f),
             ProxyError::Engine(error) => write!(f, "the I/O engine cannot start: {error}; try --io epoll"),
         }
     }
@@ -76,6 +82,8 @@ impl std::error::Error for ProxyError {}
 struct Proxy {
     settings: Settings,
     system: Trust,
+    admin: Option<Admin>,
+    status: Arc<Status>,
     workers: Vec<Handle>,
     office: OfficeThread,
     writer: Writer,
@@ -94,7 +102,12 @@ pub fn serve(options: Options) -> Result<(), ProxyError> {
     let mut watch = Watch::new(&options.settings.policy);
     let mut proxy = Proxy::start(options)?;
     if proxy.check() {
-        tracing::info!(listeners = %proxy.listeners(), workers = proxy.workers.len(), "ready");
+        tracing::info!(
+            listeners = proxy.listeners(),
+            io = proxy.status.report().io,
+            workers = proxy.workers.len(),
+            "ready"
+        );
     }
     loop {
         match signals.wait(RELOAD_EVERY).map_err(ProxyError::Engine)? {
@@ -121,6 +134,12 @@ impl Proxy {
             ..WriterOptions::new(&settings.audit.dir, &state, workers + 1)
         })
         .map_err(ProxyError::Audit)?;
+        let status = Arc::new(Status::new(writer.watch()));
+        let metrics = Metrics::default();
+        let board = Board { status: Arc::clone(&status), metrics: metrics.clone() };
+        let entrances = sockets.doors.first().into_iter().flatten().map(|door| door.entrance.clone()).collect();
+        let admin = settings.admin.as_ref().map(|admin| Admin::open(admin, board, no_agent(&settings, entrances)));
+        let admin = admin.transpose().map_err(ProxyError::Admin)?;
         let lost = || ProxyError::Engine(io::ErrorKind::NotFound.into());
         let producer = seats.pop().ok_or_else(lost)?.take();
         let (office, office_thread) = Office::open(authority).map_err(ProxyError::Engine)?;
@@ -140,26 +159,32 @@ impl Proxy {
                 stubs,
                 own: sockets.own.clone(),
                 bounds: settings.bounds.clone(),
+                counters: metrics.counters(),
                 engine,
             };
             handles.push(Handle::start(seed).map_err(ProxyError::Engine)?);
         }
         let digest = *ruling.policy.digest();
-        Ok(Proxy { settings, system, workers: handles, office: office_thread, writer, producer, digest })
+        status.loaded(&digest);
+        if let Some(worker) = handles.first() {
+            status.serves_on(&worker.backend().to_string());
+        }
+        Ok(Proxy { admin, status, settings, system, workers: handles, office: office_thread, writer, producer, digest })
     }
 
-    /// Whether every door of every worker denies what is always denied, and a `redirect` listener what was not redirected.
+    /// Says whether every door of every worker denies what is always denied, and a `redirect` listener what was not redirected.
     fn check(&self) -> bool {
         let canaries = self.workers.iter().map(Handle::canary);
         let direct = self.settings.listeners.iter().filter_map(|listen| match listen {
             Listen::Redirect { address } => Some(refuses_direct(*address)),
             _ => None,
         });
-        let mut ready = true;
-        for failed in canaries.chain(direct).filter_map(Result::err) {
-            tracing::error!(why = failed, "not ready");
-            ready = false;
+        let failed: Vec<String> = canaries.chain(direct).filter_map(Result::err).collect();
+        for why in &failed {
+            tracing::error!(why, "not ready");
         }
+        let ready = failed.is_empty();
+        self.status.waits_for(failed);
         ready
     }
 
@@ -179,6 +204,7 @@ impl Proxy {
             Ok(ruling) => {
                 speak_of(&ruling);
                 self.digest = *ruling.policy.digest();
+                self.status.reloaded(&self.digest);
                 // Recorded first: no request is decided under a policy that the log does not know of.
                 self.record("");
                 for worker in &self.workers {
@@ -197,7 +223,9 @@ impl Proxy {
             tracing::error!("{problem}");
         }
         tracing::error!("the policy is not replaced: the one before stays in force");
-        self.record(&format!("refused: {}", detail.first().map_or("", String::as_str)));
+        let first = detail.first().map_or("", String::as_str);
+        self.status.reload_failed(&first);
+        self.record(&format!("refused: {first}"));
     }
 
     fn record(&self, detail: &str) {
@@ -216,6 +244,7 @@ impl Proxy {
 
     fn stop(self) -> Result<(), ProxyError> {
         tracing::info!("draining");
+        self.status.drains();
         for worker in &self.workers {
             worker.drain();
         }
@@ -223,6 +252,7 @@ impl Proxy {
             worker.stop().map_err(ProxyError::Engine)?;
         }
         self.office.join();
+        drop(self.admin);
         drop(self.producer);
         self.writer.finish().map(drop).map_err(ProxyError::Unfinished)
     }
@@ -239,6 +269,14 @@ fn refuses_direct(address: SocketAddr) -> Result<(), String> {
         Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(()),
         Ok(_) => Err(format!("the redirect listener {address} answers a connection that nothing redirected")),
         Err(error) => Err(format!("the redirect listener {address} could not be tried: {error}")),
+    }
+}
+
+/// Whether a source may ask for metrics: no agent may, wherever the address of the metrics lies.
+fn no_agent(settings: &Settings, entrances: Vec<Entrance>) -> impl Fn(IpAddr) -> bool + Send + 'static {
+    let agents = Agents::BySource(settings.agents.iter().map(|agent| (agent.source, agent.name.clone())).collect());
+    move |source| {
+        !entrances.iter().filter_map(|entrance| entrance.from.as_deref()).any(|from| agents.admit(source, Some(from)))
     }
 }
 

@@ -5,11 +5,12 @@
 
 use std::sync::PoisonError;
 
-use crate::audit::{DecisionFacts, DecisionId, Inspected, Nanos, OutcomeFacts, Protocol, Verdict};
+use crate::audit::{DecisionFacts, DecisionId, Inspected, Nanos, OutcomeFacts, Protocol, Refused, Verdict};
 use crate::io::clock;
 use crate::io::door::Arrival;
 use crate::io::flow::{Connection, Next};
 use crate::io::judge::{Judged, Request, nanos_since};
+use crate::io::metrics;
 use crate::io::refusal::Refusal;
 use crate::io::worker::Worker;
 use crate::parse::framing::{self, Framing};
@@ -27,9 +28,11 @@ impl Connection {
         code: &'static str,
     ) -> Judged {
         let facts = self.request_facts(request, policy, decision);
-        let Ok(credit) = self.worker.producer.allow(Nanos(clock::wall()), &facts) else {
-            return self.unrecorded(request);
+        let credit = match self.worker.producer.allow(Nanos(clock::wall()), &facts) {
+            Ok(credit) => credit,
+            Err(refused) => return self.unrecorded(request, refused),
         };
+        self.worker.counters.decided(metrics::Verdict::of(decision), facts.decide_ns);
         let id = credit.id();
         let status = if code == "name_unanswered" { 504 } else { 502 };
         let outcome = OutcomeFacts {
@@ -39,6 +42,7 @@ impl Connection {
             ..Default::default()
         };
         credit.outcome(Nanos(clock::wall()), &outcome);
+        self.worker.counters.concluded(metrics::Ending::failed(status), &outcome);
         self.answer(request, Refusal { status, code: Some(code), ..Refusal::default() }, Some(id))
     }
 
@@ -63,7 +67,8 @@ impl Connection {
             ..self.request_facts(request, policy, decision)
         };
         // Denied also when it cannot be recorded: the loss is counted by the ring and shows as a gap.
-        let id = self.worker.producer.deny(Nanos(clock::wall()), &facts).ok();
+        let id = self.worker.record_denial(&facts);
+        self.worker.counters.decided(metrics::Verdict::Deny, facts.decide_ns);
         let refusal = Refusal {
             status: 403,
             rule: rule.map(|rule| rule.name),
@@ -75,7 +80,8 @@ impl Connection {
         self.answer(request, refusal, id)
     }
 
-    pub(crate) fn unrecorded(&mut self, request: &Request<'_>) -> Judged {
+    pub(crate) fn unrecorded(&mut self, request: &Request<'_>, refused: Refused) -> Judged {
+        self.worker.counters.unrecorded(refused);
         self.answer(request, Refusal { status: 503, code: Some("audit_unavailable"), ..Refusal::default() }, None)
     }
 
@@ -120,7 +126,8 @@ impl Connection {
             status: Some(status),
             ..self.worker.facts(&self.arrival)
         };
-        let id = self.worker.producer.deny(Nanos(clock::wall()), &facts).ok().map(|id| id.to_string());
+        let id = self.worker.record_denial(&facts).map(|id| id.to_string());
+        self.worker.counters.malformed();
         let refusal = Refusal {
             status,
             decision: id.as_deref(),
@@ -164,6 +171,6 @@ pub(crate) fn refuse(worker: &Worker, arrival: &Arrival, protocol: Protocol, cod
         inspected: if protocol == Protocol::Tls { Inspected::SNI } else { Inspected::ADDRESS },
         ..worker.facts(arrival)
     };
-    // A full ring counts the loss by itself; the connection is refused either way.
-    let _ = worker.producer.deny(Nanos(clock::wall()), &facts);
+    let _: Option<DecisionId> = worker.record_denial(&facts);
+    worker.counters.refused();
 }

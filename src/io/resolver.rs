@@ -9,8 +9,7 @@ use std::sync::PoisonError;
 
 use ipnet::IpNet;
 
-use crate::audit::{DecisionFacts, Mode, Nanos, Protocol, Topic, Verdict};
-use crate::io::clock;
+use crate::audit::{DecisionFacts, DecisionId, Mode, Protocol, Topic, Verdict};
 use crate::io::engine::{self, Buf, Datagram, Listener, Stream};
 use crate::io::worker::Worker;
 use crate::limits::{DNS_CONNECTIONS_MAX, DNS_IDLE_WAIT, DNS_MESSAGE_BYTES_MAX, SYNTHETIC_TTL_SECONDS};
@@ -124,6 +123,7 @@ fn answer(message: &[u8], from: SocketAddr, service: &Service, worker: &Worker) 
         record_denial(&query, from, service, worker);
         return Some(dns::answer_nxdomain(&query));
     }
+    worker.counters.dns_answered();
     let address = match (service.answers, query.kind) {
         (Answers::Synthetic, dns::Kind::A) => {
             let mut names = worker.synthetic.lock().unwrap_or_else(PoisonError::into_inner);
@@ -149,6 +149,6 @@ fn record_denial(query: &dns::Query, from: SocketAddr, service: &Service, worker
         policy: Some(*worker.policy().digest()),
         ..DecisionFacts::default()
     };
-    // A full ring counts the loss by itself; the name is refused either way.
-    let _ = worker.producer.deny(Nanos(clock::wall()), &facts);
+    let _: Option<DecisionId> = worker.record_denial(&facts);
+    worker.counters.dns_refused();
 }

@@ -13,6 +13,7 @@ use crate::audit::{self, Mode, Writer, WriterOptions};
 use crate::config::{Bounds, TRUST_VARIABLES};
 use crate::io::door::{Agents, Door, Entrance, Kind};
 use crate::io::engine;
+use crate::io::metrics::Metrics;
 use crate::io::mint::{Authority, MintError};
 use crate::io::netns::{self, FenceError, Plan};
 use crate::io::office::Office;
@@ -161,6 +162,7 @@ pub fn run(options: Options) -> Result<Finished, RunError> {
         stubs: stubs.map(|(datagrams, listener)| Stub { datagrams, listener, service: service.clone() }).collect(),
         own: own.map_err(RunError::Engine)?,
         bounds: Bounds::default(),
+        counters: Metrics::default().counters(),
         engine: options.engine,
     })
     .map_err(RunError::Engine)?;

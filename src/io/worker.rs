@@ -7,14 +7,16 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use crate::audit::{DecisionFacts, Producer, Seat};
+use crate::audit::{DecisionFacts, DecisionId, Nanos, Producer, Seat};
 use crate::config::Bounds;
 use crate::io::canary;
 use crate::io::census::{Census, Entry};
+use crate::io::clock;
 use crate::io::door::{Agents, Arrival, Door, Entrance};
-use crate::io::engine::{self, Datagram, Engine, Listener, Sender, Stream};
+use crate::io::engine::{self, Backend, Datagram, Engine, Listener, Sender, Stream};
 use crate::io::flow;
 use crate::io::leaves::Leaves;
+use crate::io::metrics::Counters;
 use crate::io::office::Office;
 use crate::io::resolver::{self, Stub};
 use crate::io::synthetic::Synthetic;
@@ -37,12 +39,14 @@ pub(crate) struct Seed {
     /// Our own listeners, of all workers: never an address to forward to.
     pub(crate) own: Vec<SocketAddr>,
     pub(crate) bounds: Bounds,
+    pub(crate) counters: Counters,
     pub(crate) engine: engine::Options,
 }
 
 /// A running worker.
 pub(crate) struct Handle {
     control: Sender<Control>,
+    backend: Backend,
     thread: JoinHandle<io::Result<()>>,
 }
 
@@ -57,6 +61,7 @@ pub(crate) struct Worker {
     pub(crate) synthetic: Arc<Mutex<Synthetic>>,
     pub(crate) own: Vec<SocketAddr>,
     pub(crate) bounds: Bounds,
+    pub(crate) counters: Counters,
     rules: RefCell<Rules>,
     connections: Rc<Census>,
     next_connection: Cell<u64>,
@@ -97,6 +102,7 @@ impl Handle {
             if let Some(why) = engine.selected().refused {
                 tracing::warn!(%why, "the kernel refuses io_uring; serving on epoll");
             }
+            let backend = engine.backend();
             engine.run(async move {
                 let (worker, entrances) = match Worker::open(seed) {
                     Ok(opened) => opened,
@@ -105,13 +111,18 @@ impl Handle {
                         return Ok(());
                     }
                 };
-                let _ = ready.send(Ok(()));
+                let _ = ready.send(Ok(backend));
                 worker.obey(orders, &entrances).await;
                 Ok(())
             })
         })?;
-        started.recv().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))??;
-        Ok(Handle { control, thread })
+        let backend = started.recv().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))??;
+        Ok(Handle { control, backend, thread })
+    }
+
+    /// What its engine runs on.
+    pub(crate) fn backend(&self) -> Backend {
+        self.backend
     }
 
     /// Puts another policy in force. `false` when the worker has too many orders waiting, or is gone.
@@ -160,6 +171,7 @@ impl Worker {
             synthetic: seed.synthetic,
             own: seed.own,
             bounds: seed.bounds,
+            counters: seed.counters,
             rules: RefCell::new(Rules { policy: seed.policy, identities: seed.identities, generation: 0 }),
             connections: Rc::default(),
             next_connection: Cell::new(1 + seed.place.0),
@@ -228,15 +240,32 @@ impl Worker {
         }
     }
 
+    /// Records a refusal. What is refused stays refused when it cannot be recorded: the loss is counted, and shows as a gap.
+    pub(crate) fn record_denial(&self, facts: &DecisionFacts<'_>) -> Option<DecisionId> {
+        match self.producer.deny(Nanos(clock::wall()), facts) {
+            Ok(id) => Some(id),
+            Err(refused) => {
+                self.counters.audit_refused(refused);
+                None
+            }
+        }
+    }
+
     async fn accept(self: Rc<Self>, listener: Listener, entrance: Rc<Entrance>) {
         while !self.stopping() {
             match listener.accept().await {
+                // It came while nothing new is begun any more: the client sees that nobody took its request.
+                Ok(stream) if self.stopping() => Stream::reset(stream),
                 Ok(stream) if self.connections.len() < self.bounds.connections => {
+                    self.counters.accepted();
                     let entry = self.enter(&stream);
                     engine::spawn(flow::serve(stream, entry, Rc::clone(&entrance), Rc::clone(&self)));
                 }
                 // Over the bound: closed at once, which the client sees; there is nothing to decide about it.
-                Ok(stream) => Stream::reset(stream),
+                Ok(stream) => {
+                    self.counters.over_limit();
+                    Stream::reset(stream);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     engine::sleep(ACCEPT_BACKOFF).await;
@@ -249,6 +278,7 @@ impl Worker {
         loop {
             engine::sleep(POOL_SWEEP_EVERY).await;
             self.pool.borrow_mut().sweep();
+            self.counters.beat();
         }
     }
 

@@ -1,5 +1,7 @@
 //! What the tests of the whole share: programs that end with the test, and waiting for what they say.
 
+#![allow(dead_code, reason = "each of the tests that share it uses a part")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStderr, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};

@@ -15,6 +15,7 @@ use crate::audit::{Mode, Writer, WriterOptions, read};
 use crate::config::Bounds;
 use crate::io::door::{Agents, Door, Entrance, Kind};
 use crate::io::engine::{self, Choice};
+use crate::io::metrics::Metrics;
 use crate::io::mint::Authority;
 use crate::io::office::{Office, OfficeThread};
 use crate::io::tls::Trust;
@@ -123,6 +124,7 @@ impl Proxy {
             stubs: Vec::new(),
             own: vec![address],
             bounds: Bounds::default(),
+            counters: Metrics::default().counters(),
             engine: engine::Options { choice, spin: Duration::ZERO, ..engine::Options::default() },
         };
         let worker = Handle::start(seed).unwrap();
