@@ -230,6 +230,12 @@ pub const LEAF_CACHE_MAX: usize = 1024;
 pub const LEAF_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// Life of an authority that lives in memory; a run that lasts longer needs a new one.
 pub const CA_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Life of an authority that is kept on disk and survives a restart.
+pub const STORED_CA_LIFE: Duration = Duration::from_secs(2 * 365 * 24 * 3600);
+/// How long before its end a stored authority is warned about at every start.
+pub const STORED_CA_WARNING: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Longest key or certificate file of a stored authority.
+pub const CA_FILE_BYTES_MAX: u64 = 64 * 1024;
 /// How far before now a certificate starts to be valid, for clocks that differ.
 pub const CERTIFICATE_BACKDATE: Duration = Duration::from_secs(3600);
 /// TLS sessions that one leaf remembers for resumption.
@@ -281,6 +287,7 @@ const _: () = {
     assert!(ADMIN_HEAD_BYTES_MAX <= HEAD_BYTES_MAX);
     assert!(FENCE_DEV_BYTES_MAX < FENCE_RUN_BYTES_MAX && FENCE_RUN_BYTES_MAX < FENCE_SHM_BYTES_MAX);
     assert!(FENCE_MASKS_MAX < 100_000);
+    assert!(LEAF_LIFE.as_secs() < CA_LIFE.as_secs() && STORED_CA_WARNING.as_secs() < STORED_CA_LIFE.as_secs());
     assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
     assert!(SYNTHETIC_NAMES_MAX < 1 << 17, "the table must be smaller than its range");
     assert!(CLIENT_HELLO_BYTES_MAX <= TRANSPORT_INBOX_BYTES_MAX);

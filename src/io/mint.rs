@@ -1,8 +1,14 @@
-//! The certificate authority of one run and the leaves it signs.
+//! The certificate authority and the leaves it signs.
 //!
-//! The authority's key is made in memory, is never written, and dies with the process. It is made after the fence stands, so that no
-//! process inside the fence ever had it in its memory. Every leaf carries exactly one name, lives at most a day, and shares one
-//! key pair: the key protects only the loopback between the fenced program and us.
+//! The authority of a `run` is made in memory, is never written, and dies with the process. It is made after the fence stands, so that no
+//! process inside the fence ever had its key in its memory. That of a long-running proxy is kept by [`store`], so that agents need not
+//! trust a new one after every restart. Every leaf carries exactly one name, lives at most a day and no longer than its authority,
+//! and shares one key pair: the key protects only the way between the agent and us.
+
+mod error;
+mod store;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -17,54 +23,34 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use crate::io::tls;
 use crate::limits::{CA_LIFE, CERTIFICATE_BACKDATE, LEAF_LIFE};
 
-/// A P-256 authority that lives in memory.
-pub(crate) struct Authority {
+pub use error::MintError;
+pub(crate) use store::{KEY_FILE, StoredCertificate, bundle, write_bundle};
+
+/// An authority that signs leaves.
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
     pem: String,
+    ends: SystemTime,
     leaf_key: KeyPair,
 }
 
-/// Why an authority or a leaf could not be made.
-#[derive(Debug)]
-pub enum MintError {
-    /// The certificate could not be built or signed.
-    Certificate(rcgen::Error),
-    /// The TLS library refused the pair.
-    Config(rustls::Error),
-}
-
-impl std::fmt::Display for MintError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            MintError::Certificate(error) => write!(f, "cannot make a certificate: {error}"),
-            MintError::Config(error) => write!(f, "cannot use a minted certificate: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for MintError {}
-
-impl From<rcgen::Error> for MintError {
-    fn from(error: rcgen::Error) -> MintError {
-        MintError::Certificate(error)
-    }
-}
-
 impl Authority {
-    /// Makes a new authority that may sign leaves only (path length 0).
+    /// Makes a new authority in memory.
     pub(crate) fn new() -> Result<Authority, MintError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = name("ringfence local authority");
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        (params.not_before, params.not_after) = life(CA_LIFE);
-        let certificate = params.self_signed(&key)?;
+        let ends = SystemTime::now() + CA_LIFE;
+        let certificate = self_signed(&key, "ringfence local authority", ends)?;
+        Authority::of(key, certificate.der().clone(), ends)
+    }
+
+    /// An authority of a key and the certificate for it.
+    fn of(key: KeyPair, certificate: CertificateDer<'static>, ends: SystemTime) -> Result<Authority, MintError> {
         Ok(Authority {
-            pem: certificate.pem(),
-            certificate: certificate.der().clone(),
-            issuer: Issuer::new(params, key),
+            pem: tls::pem(&certificate),
+            issuer: Issuer::from_ca_cert_der(&certificate, key)?,
+            certificate,
+            ends,
             leaf_key: KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,
         })
     }
@@ -83,7 +69,12 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        (params.not_before, params.not_after) = life(LEAF_LIFE);
+        let now = SystemTime::now();
+        if now >= self.ends {
+            return Err(MintError::Over(self.ends));
+        }
+        params.not_before = (now - CERTIFICATE_BACKDATE).into();
+        params.not_after = (now + LEAF_LIFE).min(self.ends).into();
         let leaf = params.signed_by(&self.leaf_key, &self.issuer)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.leaf_key.serialize_der()));
         tls::server_config(vec![leaf.der().clone(), self.certificate.clone()], key).map_err(MintError::Config)
@@ -96,8 +87,13 @@ fn name(common: &str) -> DistinguishedName {
     name
 }
 
-/// From a little before now, for clocks that differ, until `length` from now.
-fn life<T: From<SystemTime>>(length: std::time::Duration) -> (T, T) {
-    let now = SystemTime::now();
-    ((now - CERTIFICATE_BACKDATE).into(), (now + length).into())
+/// A certificate for an authority that may sign leaves only (path length 0), from a little before now, for clocks that differ.
+fn self_signed(key: &KeyPair, common: &str, ends: SystemTime) -> Result<rcgen::Certificate, rcgen::Error> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = name(common);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.not_before = (SystemTime::now() - CERTIFICATE_BACKDATE).into();
+    params.not_after = ends.into();
+    params.self_signed(key)
 }

@@ -42,15 +42,28 @@ impl std::error::Error for TlsFileError {}
 
 impl Trust {
     /// The system's roots, from where the platform keeps them (`SSL_CERT_FILE` and `SSL_CERT_DIR` are ours to read: they are
-    /// the operator's, the fenced program cannot set them).
+    /// the operator's, the fenced program cannot set them). Where there is no store, as in an image FROM scratch, the public roots that
+    /// are built in; not where the operator named a store that holds nothing, because that may have been meant.
     pub(crate) fn system() -> Trust {
         let found = rustls_native_certs::load_native_certs();
         for error in &found.errors {
             tracing::warn!(%error, "a part of the system's trust store cannot be read");
         }
+        let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().any(|name| std::env::var_os(name).is_some());
+        Trust::system_or_built_in(found.certs, named)
+    }
+
+    fn system_or_built_in(found: Vec<CertificateDer<'static>>, named: bool) -> Trust {
         let mut trust = Trust { roots: RootCertStore::empty(), pem: Vec::new() };
-        for certificate in found.certs {
-            trust.add(certificate);
+        if found.is_empty() && !named {
+            webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().for_each(|root| trust.add(root.clone()));
+            tracing::info!(roots = trust.roots.len(), "upstreams are verified with the public roots that are built in");
+        } else {
+            found.into_iter().for_each(|root| trust.add(root));
+            tracing::info!(roots = trust.roots.len(), "upstreams are verified with the system's trust store");
+        }
+        if trust.roots.is_empty() {
+            tracing::warn!("the trust store is empty: no upstream can be verified");
         }
         trust
     }
@@ -156,7 +169,30 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-fn pem(certificate: &CertificateDer<'_>) -> String {
+/// A certificate as PEM.
+pub(crate) fn pem(certificate: &CertificateDer<'_>) -> String {
     let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
     pem::encode_config(&pem::Pem::new("CERTIFICATE", certificate.as_ref()), config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_without_a_store_falls_back_to_the_public_roots() {
+        let trust = Trust::system_or_built_in(Vec::new(), false);
+        assert!(trust.roots.len() > 50, "{}", trust.roots.len());
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("roots.pem");
+        std::fs::write(&file, trust.pem()).expect("written");
+        assert_eq!(certificates(&file).expect("PEM").len(), trust.roots.len());
+    }
+
+    #[test]
+    fn a_store_that_the_operator_named_is_not_widened() {
+        assert_eq!(Trust::system_or_built_in(Vec::new(), true).roots.len(), 0);
+        let one = webpki_root_certs::TLS_SERVER_ROOT_CERTS[0].clone();
+        assert_eq!(Trust::system_or_built_in(vec![one], false).roots.len(), 1);
+    }
 }
