@@ -4,16 +4,20 @@
 //! `run` exits with its command's status, 125 when it cannot fence.
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::config::{self, Settings};
 use crate::io;
 
 pub mod audit;
 pub mod bench;
+pub mod ca;
 pub mod demo;
 pub mod engine;
+pub mod env;
 pub mod policy;
 pub mod proxy;
 pub mod run;
@@ -42,6 +46,10 @@ enum Command {
     Run(run::RunArgs),
     /// Govern the connections of other containers, pods or clients
     Proxy(proxy::ProxyArgs),
+    /// Show and hand out the certificate authority that agents trust
+    Ca(ca::CaArgs),
+    /// Print the proxy and trust variables for a shell or an env file
+    Env(env::EnvArgs),
     /// Check and explain policies
     Policy(policy::PolicyArgs),
     /// Decode and verify audit logs
@@ -60,6 +68,8 @@ pub fn main() -> ExitCode {
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Run(args)) => run::run(args),
         Some(Command::Proxy(args)) => proxy::run(args),
+        Some(Command::Ca(args)) => ca::run(args),
+        Some(Command::Env(args)) => env::run(args),
         Some(Command::Policy(args)) => policy::run(args),
         Some(Command::Audit(args)) => audit::run(args),
         Some(Command::Bench(args)) => bench::run(args),
@@ -69,6 +79,14 @@ pub fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Reads a configuration, and prints its problems. `Err` is the exit code.
+pub(crate) fn read_config(file: &Path) -> Result<Settings, ExitCode> {
+    config::read(file).map_err(|error| {
+        eprintln!("{error}");
+        ExitCode::from(2)
+    })
 }
 
 /// Sends the program's own log to stderr: what `RINGFENCE_LOG` asks for, or `usual`.

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::engine::EngineArgs;
-use crate::config;
+use crate::cli::read_config;
+use crate::config::{self, writable_by_others};
 use crate::io::proxy::{self, Options, ProxyError};
 
 /// Arguments of `ringfence proxy`.
@@ -24,12 +25,9 @@ pub struct ProxyArgs {
 
 /// Serves until it is told to stop.
 pub fn run(args: ProxyArgs) -> ExitCode {
-    let settings = match config::read(&args.config) {
+    let settings = match read_config(&args.config) {
         Ok(settings) => settings,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::from(2);
-        }
+        Err(code) => return code,
     };
     let state = match config::state_dir() {
         Ok(state) => state,
@@ -38,6 +36,14 @@ pub fn run(args: ProxyArgs) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let mut exposures = settings.exposures();
+    exposures.extend(writable_by_others(&state, settings.neighbours()).map(|exposure| ("RINGFENCE_STATE", exposure)));
+    if !exposures.is_empty() {
+        for (key, exposure) in exposures {
+            eprintln!("{}: error: `{key}` is within an agent's reach: {exposure}", args.config.display());
+        }
+        return ExitCode::from(2);
+    }
     let engine = args.engine.over(&settings.io);
     match proxy::serve(Options { settings, state, engine }) {
         Ok(()) => ExitCode::SUCCESS,

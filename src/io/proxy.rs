@@ -24,7 +24,7 @@ use crate::io::door::{Agents, Entrance};
 use crate::io::engine;
 use crate::io::listen::{self, ListenError};
 use crate::io::metrics::Metrics;
-use crate::io::mint::{Authority, MintError};
+use crate::io::mint::{Authority, MintError, write_bundle};
 use crate::io::office::{Office, OfficeThread};
 use crate::io::reload::{self, Ruling, Watch};
 use crate::io::status::Status;
@@ -126,7 +126,10 @@ impl Proxy {
         let system = Trust::system();
         let ruling = reload::read(&settings.policy, &system).map_err(ProxyError::Policy)?;
         speak_of(&ruling);
-        let authority = Authority::new().map_err(ProxyError::Mint)?;
+        let authority = Authority::open(&settings.ca.dir).map_err(ProxyError::Mint)?;
+        if let Some(bundle) = &settings.ca.bundle {
+            write_bundle(bundle, &system, authority.pem()).map_err(ProxyError::Mint)?;
+        }
         let sockets = listen::bind(&settings).map_err(ProxyError::Listen)?;
         let workers = settings.io.workers.get();
         let (writer, mut seats) = Writer::start(WriterOptions {
