@@ -271,6 +271,10 @@ pub const ADMIN_BACKLOG: i32 = 128;
 pub const ADMIN_WAIT: Duration = Duration::from_secs(2);
 /// A worker that has shown no sign of life for so long counts as dead. It owes one each [`POOL_SWEEP_EVERY`].
 pub const WORKER_SILENCE_MAX: Duration = Duration::from_secs(20);
+/// Longest datagram that the kernel answers over netlink; it fills at most 32 KiB of a dump at a time.
+pub const NETLINK_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Most messages of one netlink dump: rules of every program in the namespace.
+pub const NETLINK_DUMP_MESSAGES_MAX: usize = 100_000;
 /// Connections of the agent waiting to be accepted, per listener; the kernel caps it at `net.core.somaxconn` (4096 since Linux 5.4).
 pub const FENCE_BACKLOG: i32 = 4096;
 /// Path sockets that are masked one by one. Each costs a mount; the kernel allows 100 000 a namespace (`fs.mount-max`).

@@ -3,7 +3,6 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "in tests a broken assumption is a failure")]
 
-#[allow(dead_code, reason = "this file only waits")]
 mod util;
 
 use std::fs;

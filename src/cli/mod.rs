@@ -20,6 +20,7 @@ pub mod engine;
 pub mod env;
 pub mod policy;
 pub mod proxy;
+pub mod redirect;
 pub mod run;
 
 /// Governs every outbound call of an unmodified program: parsed, decided by policy, forwarded or blocked, and on record.
@@ -50,6 +51,8 @@ enum Command {
     Ca(ca::CaArgs),
     /// Print the proxy and trust variables for a shell or an env file
     Env(env::EnvArgs),
+    /// Set, remove or print the rules of a shared network namespace
+    Redirect(redirect::RedirectArgs),
     /// Check and explain policies
     Policy(policy::PolicyArgs),
     /// Decode and verify audit logs
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
         Some(Command::Proxy(args)) => proxy::run(args),
         Some(Command::Ca(args)) => ca::run(args),
         Some(Command::Env(args)) => env::run(args),
+        Some(Command::Redirect(args)) => redirect::run(args),
         Some(Command::Policy(args)) => policy::run(args),
         Some(Command::Audit(args)) => audit::run(args),
         Some(Command::Bench(args)) => bench::run(args),

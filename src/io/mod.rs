@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod mint;
 pub mod netns;
 pub mod proxy;
+pub mod redirect;
 pub mod run;
 pub mod status;
 
@@ -25,6 +26,8 @@ mod judge;
 mod leaves;
 mod listen;
 mod names;
+mod netlink;
+mod nftables;
 mod office;
 mod refusal;
 mod refuse;

@@ -20,7 +20,6 @@ mod init;
 mod mountinfo;
 mod mounts;
 mod names;
-mod netlink;
 mod network;
 mod nftables;
 mod original_destination;

@@ -7,10 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nix::sys::socket::SockProtocol;
 
-use super::{
-    error::{At, FenceError, Step},
-    netlink::{ACK, Batch, CREATE, EXCLUSIVE, Netlink},
-};
+use super::error::{At, FenceError, Step};
+use crate::io::netlink::{ACK, Batch, CREATE, EXCLUSIVE, Netlink};
 
 /// The agent's own address. It needs one that is no loopback address, because `getaddrinfo` with AI_ADDRCONFIG asks whether there is one;
 /// which one does not matter, for nothing but the redirect ever sees it.

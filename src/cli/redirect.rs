@@ -1,0 +1,92 @@
+//! `ringfence redirect`: the rules of a network namespace that the proxy shares with what it governs.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use crate::config;
+use crate::io::redirect::{self, Applied, Redirect, RedirectError};
+
+/// Arguments of `ringfence redirect`.
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+pub struct RedirectArgs {
+    #[command(subcommand)]
+    command: RedirectCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum RedirectCommand {
+    /// Put the rules in force, in place of those of an earlier time
+    #[command(after_help = "Example:\n  \
+        docker run --rm --network container:agent --user 0 --cap-drop ALL --cap-add NET_ADMIN ringfence redirect apply\n\n\
+        Needs CAP_NET_ADMIN in the network namespace, and nothing else. Run it before the agent starts, and again after an\n\
+        interface was added. Exit status: 0 in force, 1 refused by the kernel (all is as it was), 2 wrong use or configuration.")]
+    Apply(Config),
+    /// Take the rules away; where there are none, do nothing
+    #[command(after_help = "Example:\n  ringfence redirect remove")]
+    Remove(Config),
+    /// Print the rules in nft's syntax, as they would be applied here and now
+    #[command(after_help = "Example:\n  ringfence redirect print --config ringfence.yaml | nft --check -f -")]
+    Print(Config),
+}
+
+#[derive(Debug, Args)]
+struct Config {
+    /// The proxy's configuration; without one: listener 15001, DNS 15053, exempt is the user 1337
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Runs the subcommand.
+pub fn run(args: RedirectArgs) -> ExitCode {
+    let (RedirectCommand::Apply(Config { config })
+    | RedirectCommand::Remove(Config { config })
+    | RedirectCommand::Print(Config { config })) = &args.command;
+    let redirect = match read(config.as_deref()) {
+        Ok(redirect) => redirect,
+        Err(code) => return code,
+    };
+    let done = match args.command {
+        RedirectCommand::Apply(_) => redirect::apply(&redirect).map(|applied| say(&applied)),
+        RedirectCommand::Remove(_) => redirect::remove(),
+        RedirectCommand::Print(_) => redirect::print(&redirect).map(|text| {
+            // Whoever reads our output may have gone; there is nobody left to tell.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+        }),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(config.as_deref(), &error),
+    }
+}
+
+fn say(applied: &Applied) {
+    match applied {
+        Applied::Whole(devices) => {
+            eprintln!("ringfence: the rules are in force; packet sockets are closed on {}", devices.join(", "));
+        }
+        Applied::WithoutFrames(why) => eprintln!(
+            "ringfence: the rules are in force, but packet sockets are open: {why}. Take CAP_NET_RAW from every governed container (cap_drop: [ALL])"
+        ),
+    }
+}
+
+fn read(file: Option<&Path>) -> Result<Redirect, ExitCode> {
+    let Some(file) = file else { return Ok(Redirect::default()) };
+    let settings = config::read(file).map_err(|error| {
+        eprintln!("ringfence: {error}");
+        ExitCode::from(2)
+    })?;
+    Redirect::from_settings(&settings).map_err(|error| fail(Some(file), &error))
+}
+
+fn fail(file: Option<&Path>, error: &RedirectError) -> ExitCode {
+    match file {
+        Some(file) if error.is_misuse() => eprintln!("ringfence: {}: {error}", file.display()),
+        _ => eprintln!("ringfence: {error}"),
+    }
+    ExitCode::from(if error.is_misuse() { 2 } else { 1 })
+}
