@@ -1,7 +1,6 @@
 //! Claims about the rules of a shared namespace, tried in namespaces of their own by the agent, the proxy's user and root.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in tests a broken assumption is a failure")]
 
-#[allow(dead_code, reason = "each test file takes what it needs")]
 mod util;
 #[path = "redirect/world.rs"]
 mod world;
