@@ -2,7 +2,7 @@
 //! reaches no origin, and every call is on record.
 //!
 //! Each claim about something allowed is also shown directly, without ringfence: the control. The others stand for both I/O backends,
-//! for whoever runs the tests and for an ordinary user.
+//! for whoever runs the tests and for an ordinary user, and for clients that know of a proxy.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "in tests a broken assumption is a failure")]
 
@@ -12,6 +12,8 @@ mod harness;
 mod origins;
 #[path = "clients/programs.rs"]
 mod programs;
+#[path = "clients/proxied.rs"]
+mod proxied;
 #[path = "clients/record.rs"]
 mod record;
 #[path = "clients/repository.rs"]
@@ -78,6 +80,40 @@ macro_rules! everywhere {
             })*
         }
     };
+}
+
+/// A claim that also holds for clients that are told of `ringfence proxy` by their environment.
+macro_rules! through_a_proxy {
+    ($($claim:ident)*) => {
+        mod through_a_proxy {
+            $(#[test]
+            fn $claim() {
+                super::$claim(super::Fence::Proxied);
+            })*
+        }
+    };
+}
+
+// Without fetch: Node 20 reads no variable of that kind.
+through_a_proxy! {
+    curl_moves_bodies_byte_for_byte
+    wget_moves_bodies_byte_for_byte
+    requests_moves_bodies_byte_for_byte
+    httpx_moves_bodies_byte_for_byte
+    openai_completes_a_chat
+    git_clones_and_pushes
+    curl_gets_from_nginx_what_it_asks_for
+    curl_sees_events_one_by_one
+    wget_sees_events_one_by_one
+    requests_sees_events_one_by_one
+    httpx_sees_events_one_by_one
+    openai_sees_a_streamed_completion_piece_by_piece
+    curl_is_told_why_it_was_refused
+    wget_is_told_why_it_was_refused
+    requests_is_told_why_it_was_refused
+    httpx_is_told_why_it_was_refused
+    openai_is_told_why_it_was_refused
+    git_is_told_that_it_was_refused
 }
 
 everywhere! {

@@ -4,6 +4,7 @@
 //! The direct way is the control. A client that fails there is broken by itself, and no verdict about ringfence.
 
 use super::origins::{Nginx, Origin, PATH, Seen};
+use super::proxied::Proxy;
 use super::trust::Trust;
 use super::util::{Finished, Program};
 use serde_json::Value;
@@ -33,7 +34,12 @@ const PROGRAMS: [(&str, &str); 5] = [
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fence {
     Direct,
-    Fenced { engine: &'static str, identity: Identity },
+    Fenced {
+        engine: &'static str,
+        identity: Identity,
+    },
+    /// By `ringfence proxy`, which its environment names.
+    Proxied,
 }
 
 /// Who runs ringfence.
@@ -52,6 +58,7 @@ pub(crate) struct Site {
     pub(crate) origin: Origin,
     pub(crate) nginx: Nginx,
     trust: Trust,
+    proxy: Option<Proxy>,
 }
 
 impl Site {
@@ -75,7 +82,8 @@ impl Site {
             .replace("NGINX", &nginx.address.to_string());
         std::fs::write(at("policy.yaml"), policy).expect("written");
         std::fs::write(at("wgetrc"), format!("ca_certificate = {}\n", trust.authority.display())).expect("written");
-        let site = Site { fence, folder, origin, nginx, trust };
+        let proxy = matches!(fence, Fence::Proxied).then(|| Proxy::prepare(folder.path()));
+        let site = Site { fence, folder, origin, nginx, trust, proxy };
         if site.drops_root() {
             for name in ["own", "own/home"] {
                 chown(site.at(name), Some(ORDINARY), Some(ORDINARY)).expect("root may give its folders away");
@@ -94,7 +102,7 @@ impl Site {
     }
 
     pub(crate) fn is_fenced(&self) -> bool {
-        matches!(self.fence, Fence::Fenced { .. })
+        !matches!(self.fence, Fence::Direct)
     }
 
     /// The URL by which a client asks for something. Without a fence there are no names, only ports on this machine.
@@ -102,7 +110,7 @@ impl Site {
         let address = if host == "nginx.example.test" { self.nginx.address } else { self.origin.address };
         match self.fence {
             Fence::Direct => format!("https://localhost:{}{path}", address.port()),
-            Fence::Fenced { .. } => format!("https://{host}{path}"),
+            Fence::Fenced { .. } | Fence::Proxied => format!("https://{host}{path}"),
         }
     }
 
@@ -119,8 +127,14 @@ impl Site {
 
     /// Starts a client.
     pub(crate) fn start(&self, client: &[&str]) -> Program {
-        let Fence::Fenced { engine, .. } = self.fence else {
-            return Program::start(self.command(client).envs(self.direct_trust()));
+        let engine = match (&self.fence, &self.proxy) {
+            (Fence::Fenced { engine, .. }, _) => *engine,
+            (_, None) => return Program::start(self.command(client).envs(self.trusting(&self.trust.authority))),
+            (_, Some(proxy)) => {
+                let bundle = proxy.serve(|| self.command(&[RINGFENCE]));
+                std::fs::write(self.at("wgetrc"), format!("ca_certificate = {}\n", bundle.display())).expect("written");
+                return Program::start(self.command(client).envs(self.trusting(&bundle)).envs(proxy.variables()));
+            }
         };
         let (policy, audit) = (self.at("policy.yaml"), self.at("own/audit"));
         let ringfence = self.reachable(Path::new(RINGFENCE));
@@ -135,6 +149,9 @@ impl Site {
 
     /// The audit log so far, verified, one object a record.
     pub(crate) fn records(&self) -> Vec<Value> {
+        if let Some(proxy) = &self.proxy {
+            proxy.stop();
+        }
         let verified = self.audit(&["verify"]);
         assert!(verified.status.success() && verified.stdout[0].starts_with("OK"), "audit verify: {verified:?}");
         let decoded = self.audit(&["decode", "--format", "json"]);
@@ -142,7 +159,8 @@ impl Site {
         let records: Vec<Value> = decoded.stdout.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         let numbers: Vec<u64> = records.iter().map(|record| record["seq"].as_u64().expect("a number")).collect();
         assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "seq has holes: {numbers:?}");
-        records
+        // The canary of a starting proxy is nobody's call.
+        records.into_iter().filter(|record| record["agent"] != "ringfence-canary").collect()
     }
 
     /// What the origin has seen. To be asked once the clients have ended.
@@ -192,9 +210,9 @@ impl Site {
     }
 
     /// What `ringfence run` sets for its child, so that clients can be tried without it.
-    fn direct_trust(&self) -> Vec<(&'static str, PathBuf)> {
+    fn trusting(&self, bundle: &Path) -> Vec<(&'static str, PathBuf)> {
         let names = ["SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO"];
-        let mut variables: Vec<_> = names.into_iter().map(|name| (name, self.trust.authority.clone())).collect();
+        let mut variables: Vec<_> = names.into_iter().map(|name| (name, bundle.to_owned())).collect();
         // Debian's wget is linked to GnuTLS: it reads the system's store and its own configuration, no variable.
         variables.push(("SYSTEM_WGETRC", self.at("wgetrc")));
         variables
