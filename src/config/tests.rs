@@ -83,6 +83,14 @@ agents: [{ name: coder, source: 172.28.0.3 }]
 }
 
 #[test]
+fn the_example_of_the_manual_loads() {
+    let manual = include_str!("../../docs/OPERATING.md");
+    let (_, rest) = manual.split_once("```yaml\n").expect("an example");
+    let (example, _) = rest.split_once("```").expect("its end");
+    assert_eq!(settings(example).agents.len(), 1);
+}
+
+#[test]
 fn half_of_the_cores_work_and_spin_only_beside_an_idle_one() {
     let io = |cores, line: &str| {
         let settings =
