@@ -1,7 +1,7 @@
 //! Who else could change the files that decide and record: permissions of a path and of every folder and link on the way to it.
 //!
 //! What is looked at: owner and permission bits, in which POSIX ACLs show as the group's. What is not: capabilities (root on this machine can
-//! write anything), mounts into other namespaces, and changes after the look.
+//! write anything), mounts into other namespaces, and changes after the look. What is mounted read-only here counts as closed.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::Uid;
 
 use super::settings::{Listen, Settings};
@@ -94,7 +95,11 @@ pub fn writable_by_others(path: &Path, neighbours: Neighbours) -> Option<Exposur
 
 /// Who else could change one step of the way.
 fn open_to(step: &Step, neighbours: Neighbours) -> Option<Why> {
-    let Step { meta, last, .. } = step;
+    let Step { path, meta, last } = step;
+    // Whoever sees it as we do cannot write it either. (A container's configuration, mounted read-only, belongs to whoever wrote it outside.)
+    if !meta.is_symlink() && statvfs(path).is_ok_and(|mount| mount.flags().contains(FsFlags::ST_RDONLY)) {
+        return None;
+    }
     let trusted = meta.uid() == 0 || meta.uid() == Uid::effective().as_raw();
     if !trusted && neighbours == Neighbours::SameUsers {
         return Some(Why::Owner(meta.uid()));

@@ -60,6 +60,11 @@ impl Authority {
         &self.pem
     }
 
+    /// When it ends.
+    pub(crate) fn ends(&self) -> SystemTime {
+        self.ends
+    }
+
     /// A server configuration whose leaf is good for `host`, a canonical name or an address literal, and nothing else.
     pub(crate) fn mint(&self, host: &str) -> Result<Arc<ServerConfig>, MintError> {
         let mut params = CertificateParams::new(vec![host.to_owned()])?;

@@ -3,34 +3,33 @@
 //! Everything that decides and records is up before a listener is served, and the proxy says that it is ready only after every listener has
 //! denied what is always denied. The main thread then only waits: for signals, and for the policy file to change.
 
-use std::fmt;
+mod error;
+mod signals;
+
 use std::io::{self, Read};
-use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::fd::AsFd;
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
 
-use crate::audit::{self, Lifecycle, LifecycleFacts, Nanos, Producer, Writer, WriterOptions};
+use crate::audit::{Lifecycle, LifecycleFacts, Nanos, Producer, Seat, Writer, WriterOptions};
 use crate::config::{Listen, Settings};
-use crate::io::admin::{Admin, AdminError, Board};
+use crate::io::admin::{Admin, Board};
 use crate::io::clock;
-use crate::io::door::{Agents, Entrance};
+use crate::io::door::Agents;
 use crate::io::engine;
-use crate::io::listen::{self, ListenError};
+use crate::io::listen::{self, Sockets};
 use crate::io::metrics::Metrics;
-use crate::io::mint::{Authority, MintError, write_bundle};
+use crate::io::mint::{Authority, write_bundle};
 use crate::io::office::{Office, OfficeThread};
 use crate::io::reload::{self, Ruling, Watch};
 use crate::io::status::Status;
 use crate::io::tls::Trust;
 use crate::io::worker::{Handle, Seed};
 use crate::limits::{CANARY_WAIT, RELOAD_EVERY};
+pub use error::ProxyError;
+use signals::signals;
 
 /// What the proxy is started with.
 #[derive(Debug)]
@@ -42,41 +41,6 @@ pub struct Options {
     /// The I/O engine.
     pub engine: engine::Options,
 }
-
-/// Why the proxy does not start, or did not end in good order.
-#[derive(Debug)]
-pub enum ProxyError {
-    /// The policy, or a file that it names: a line for each problem.
-    Policy(Vec<String>),
-    /// An address cannot be listened on.
-    Listen(ListenError),
-    /// The authority cannot be used.
-    Mint(MintError),
-    /// The log cannot be written.
-    Audit(audit::StartError),
-    /// The log could not be finished.
-    Unfinished(audit::WriteError),
-    /// The admin socket cannot be opened.
-    Admin(AdminError),
-    /// The engine or a thread could not be had.
-    Engine(io::Error),
-}
-
-impl fmt::Display for ProxyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ProxyError::Policy(problems) => f.write_str(&problems.join("\n")),
-            ProxyError::Listen(error) => error.fmt(f),
-            ProxyError::Mint(error) => error.fmt(f),
-            ProxyError::Audit(error) => error.fmt(f),
-            ProxyError::Unfinished(error) => write!(f, "the audit log could not be finished: {error}"),
-            ProxyError::Admin(error) => error.fmt(f),
-            ProxyError::Engine(error) => write!(f, "the I/O engine cannot start: {error}; try --io epoll"),
-        }
-    }
-}
-
-impl std::error::Error for ProxyError {}
 
 /// A running proxy.
 struct Proxy {
@@ -131,48 +95,24 @@ impl Proxy {
             write_bundle(bundle, &system, authority.pem()).map_err(ProxyError::Mint)?;
         }
         let sockets = listen::bind(&settings).map_err(ProxyError::Listen)?;
-        let workers = settings.io.workers.get();
+        let digest = *ruling.policy.digest();
         let (writer, mut seats) = Writer::start(WriterOptions {
-            policy: Some(*ruling.policy.digest()),
-            ..WriterOptions::new(&settings.audit.dir, &state, workers + 1)
+            policy: Some(digest),
+            ..WriterOptions::new(&settings.audit.dir, &state, settings.io.workers.get() + 1)
         })
         .map_err(ProxyError::Audit)?;
-        let status = Arc::new(Status::new(writer.watch()));
-        let metrics = Metrics::default();
-        let board = Board { status: Arc::clone(&status), metrics: metrics.clone() };
-        let entrances = sockets.doors.first().into_iter().flatten().map(|door| door.entrance.clone()).collect();
-        let admin = settings.admin.as_ref().map(|admin| Admin::open(admin, board, no_agent(&settings, entrances)));
-        let admin = admin.transpose().map_err(ProxyError::Admin)?;
-        let lost = || ProxyError::Engine(io::ErrorKind::NotFound.into());
         let producer = seats.pop().ok_or_else(lost)?.take();
-        let (office, office_thread) = Office::open(authority).map_err(ProxyError::Engine)?;
-        let agents = settings.agents.iter().map(|agent| (agent.source, agent.name.clone())).collect();
-        let synthetic = Arc::new(Mutex::default());
-        let mut handles = Vec::new();
-        for (place, (doors, stubs)) in sockets.doors.into_iter().zip(sockets.stubs).enumerate() {
-            let seed = Seed {
-                place: (place as u64, workers as u64),
-                agents: Agents::BySource(Vec::clone(&agents)),
-                policy: Arc::clone(&ruling.policy),
-                identities: Arc::clone(&ruling.identities),
-                synthetic: Arc::clone(&synthetic),
-                seat: seats.pop().ok_or_else(lost)?,
-                office: office.clone(),
-                doors,
-                stubs,
-                own: sockets.own.clone(),
-                bounds: settings.bounds.clone(),
-                counters: metrics.counters(),
-                engine,
-            };
-            handles.push(Handle::start(seed).map_err(ProxyError::Engine)?);
-        }
-        let digest = *ruling.policy.digest();
+        let status = Arc::new(Status::new(writer.watch()));
         status.loaded(&digest);
-        if let Some(worker) = handles.first() {
+        status.authority_expires(authority.ends());
+        let metrics = Metrics::default();
+        let admin = open_admin(&settings, &sockets, Board { status: Arc::clone(&status), metrics: metrics.clone() })?;
+        let (office, office_thread) = Office::open(authority).map_err(ProxyError::Engine)?;
+        let workers = start_workers(&settings, sockets, seats, (&ruling, &office, &metrics), engine)?;
+        if let Some(worker) = workers.first() {
             status.serves_on(&worker.backend().to_string());
         }
-        Ok(Proxy { admin, status, settings, system, workers: handles, office: office_thread, writer, producer, digest })
+        Ok(Proxy { admin, status, settings, system, workers, office: office_thread, writer, producer, digest })
     }
 
     /// Says whether every door of every worker denies what is always denied, and a `redirect` listener what was not redirected.
@@ -275,42 +215,58 @@ fn refuses_direct(address: SocketAddr) -> Result<(), String> {
     }
 }
 
-/// Whether a source may ask for metrics: no agent may, wherever the address of the metrics lies.
-fn no_agent(settings: &Settings, entrances: Vec<Entrance>) -> impl Fn(IpAddr) -> bool + Send + 'static {
-    let agents = Agents::BySource(settings.agents.iter().map(|agent| (agent.source, agent.name.clone())).collect());
-    move |source| {
-        !entrances.iter().filter_map(|entrance| entrance.from.as_deref()).any(|from| agents.admit(source, Some(from)))
+fn open_admin(settings: &Settings, sockets: &Sockets, board: Board) -> Result<Option<Admin>, ProxyError> {
+    let Some(admin) = &settings.admin else { return Ok(None) };
+    let agents = agents(settings);
+    let doors = sockets.doors.first().into_iter().flatten();
+    let entrances: Vec<_> = doors.filter_map(|door| door.entrance.from.clone()).collect();
+    // No agent may ask for metrics, wherever their address lies.
+    let admits = move |source| !entrances.iter().any(|from| agents.admit(source, Some(from)));
+    Admin::open(admin, board, admits).map(Some).map_err(ProxyError::Admin)
+}
+
+fn start_workers(
+    settings: &Settings,
+    sockets: Sockets,
+    mut seats: Vec<Seat>,
+    (ruling, office, metrics): (&Ruling, &Office, &Metrics),
+    engine: engine::Options,
+) -> Result<Vec<Handle>, ProxyError> {
+    let synthetic = Arc::new(Mutex::default());
+    let workers = sockets.doors.len() as u64;
+    let mut handles = Vec::new();
+    for (place, (doors, stubs)) in (0..).zip(sockets.doors.into_iter().zip(sockets.stubs)) {
+        let seed = Seed {
+            place: (place, workers),
+            agents: agents(settings),
+            policy: Arc::clone(&ruling.policy),
+            identities: Arc::clone(&ruling.identities),
+            synthetic: Arc::clone(&synthetic),
+            seat: seats.pop().ok_or_else(lost)?,
+            office: office.clone(),
+            doors,
+            stubs,
+            own: sockets.own.clone(),
+            bounds: settings.bounds.clone(),
+            counters: metrics.counters(),
+            engine,
+        };
+        handles.push(Handle::start(seed).map_err(ProxyError::Engine)?);
     }
+    Ok(handles)
+}
+
+fn agents(settings: &Settings) -> Agents {
+    Agents::BySource(settings.agents.iter().map(|agent| (agent.source, agent.name.clone())).collect())
+}
+
+/// The writer gave fewer seats than it was asked for.
+fn lost() -> ProxyError {
+    ProxyError::Engine(io::ErrorKind::NotFound.into())
 }
 
 fn speak_of(ruling: &Ruling) {
     for warning in &ruling.warnings {
         tracing::warn!("{warning}");
-    }
-}
-
-/// The signals that the main thread waits for.
-struct Signals(SignalFd);
-
-fn signals() -> io::Result<Signals> {
-    let mut set = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        set.add(signal);
-    }
-    set.thread_block()?;
-    Ok(Signals(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC)?))
-}
-
-impl Signals {
-    /// The next signal; `None` when none came in time.
-    fn wait(&self, time: Duration) -> io::Result<Option<Signal>> {
-        let time = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], time) {
-            Ok(0) | Err(Errno::EINTR) => return Ok(None),
-            Ok(_) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let info = self.0.read_signal()?;
-        Ok(info.and_then(|info| Signal::try_from(info.ssi_signo.cast_signed()).ok()))
     }
 }

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -128,8 +128,9 @@ impl Status {
     }
 
     /// When the certificate authority expires.
-    pub fn authority_expires(&self, at: Timestamp) {
-        self.change(|facts| facts.expires = Some(at));
+    pub fn authority_expires(&self, at: SystemTime) {
+        // A time that no calendar has is not worth telling.
+        self.change(|facts| facts.expires = Timestamp::try_from(at).ok());
     }
 
     /// What holds now.
