@@ -23,6 +23,7 @@ pub(super) fn resolve(raw: Raw, file: &Path, cores: usize, problems: &mut Proble
     addresses_differ(&raw, problems);
     redirected_dns_is_fixed(&raw, problems);
     if !problems.has_errors() {
+        dns_leads_somewhere(&raw, problems);
         metrics_are_out_of_reach(&raw, problems);
     }
     if problems.has_errors() {
@@ -149,6 +150,27 @@ fn redirected_dns_is_fixed(raw: &Raw, problems: &mut Problems) {
     if let Some(Placed { place, value }) = raw.dns.as_ref().filter(|dns| redirects && dns.value.port() == 0) {
         let message = format!("`dns.address` beside a redirect listener has a fixed port, found `{value}`");
         problems.error(*place, message, format!("write `{}`", SocketAddr::new(value.ip(), 15053)));
+    }
+}
+
+/// A stub answers with the address of the gateway it stands beside, or, on loopback, with addresses that only a redirect leads to us.
+fn dns_leads_somewhere(raw: &Raw, problems: &mut Problems) {
+    let Some(Placed { place, value: dns }) = &raw.dns else { return };
+    let serves = |listener: &Placed<Listen>| match &listener.value {
+        Listen::Redirect { .. } => dns.ip().is_loopback(),
+        Listen::Gateway { address, .. } => {
+            let here = *address == dns.ip() || address.is_unspecified() || dns.ip().is_unspecified();
+            here && address.is_ipv4() == dns.is_ipv4()
+        }
+        Listen::Proxy { .. } => false,
+    };
+    if !raw.listeners.iter().any(serves) {
+        let message = format!("the DNS stub at {dns} would answer with addresses that lead nowhere");
+        problems.error(
+            *place,
+            message,
+            "give a gateway listener this address, or put the stub on loopback beside a redirect listener",
+        );
     }
 }
 

@@ -109,6 +109,19 @@ fn a_listener_off_loopback_that_names_nobody_is_refused() {
 }
 
 #[test]
+fn a_stub_whose_answers_lead_nowhere_is_refused() {
+    let said = "would answer with addresses that lead nowhere (give a gateway listener this address, or put the stub on loopback beside a redirect listener)";
+    for text in [
+        "listen: [{ mode: proxy, address: 127.0.0.1:3128 }]\ndns: { address: 127.0.0.1:15053 }",
+        "listen: [{ mode: redirect, address: 127.0.0.1:15001 }]\nagents: [{ name: a, source: 10.0.0.1 }]\ndns: { address: 10.0.0.2:53 }",
+        "listen: [{ mode: gateway, address: 10.0.0.3, ports: [80], from: [10.0.0.0/8] }]\ndns: { address: 10.0.0.2:53 }",
+    ] {
+        let refusal = refused(text);
+        assert!(refusal.ends_with(said), "{refusal}");
+    }
+}
+
+#[test]
 fn addresses_that_collide_are_refused() {
     for (text, said) in [
         (
