@@ -275,6 +275,16 @@ pub const WORKER_SILENCE_MAX: Duration = Duration::from_secs(20);
 pub const NETLINK_ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Most messages of one netlink dump: rules of every program in the namespace.
 pub const NETLINK_DUMP_MESSAGES_MAX: usize = 100_000;
+/// How long `doctor` waits for a program that it asks (an interpreter for its trust store, itself in a throwaway namespace).
+pub const DOCTOR_PROGRAM_WAIT: Duration = Duration::from_secs(10);
+/// How long `doctor` waits for a sign that a packet arrived somewhere.
+pub const DOCTOR_NETWORK_WAIT: Duration = Duration::from_millis(500);
+/// Most processes that `doctor` looks at.
+pub const DOCTOR_PROCESSES_MAX: usize = 10_000;
+/// How long `doctor --ready` waits for its answer.
+pub const READY_WAIT: Duration = Duration::from_secs(2);
+/// Longest answer that `doctor --ready` reads.
+pub const READY_BYTES_MAX: u64 = 64 * 1024;
 /// Connections of the agent waiting to be accepted, per listener; the kernel caps it at `net.core.somaxconn` (4096 since Linux 5.4).
 pub const FENCE_BACKLOG: i32 = 4096;
 /// Path sockets that are masked one by one. Each costs a mount; the kernel allows 100 000 a namespace (`fs.mount-max`).

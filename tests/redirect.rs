@@ -73,8 +73,9 @@ fn applying_twice_is_as_applying_once_and_removing_restores() {
         seen.push(world.rules());
     }
     assert!(seen[0].contains("ringfence") && seen[0] == seen[1], "{seen:#?}");
-    for _ in 0..2 {
-        assert!(world.ringfence(&["redirect", "remove"]).status.success());
+    // Also with a configuration that is not valid any more.
+    for arguments in [&["redirect", "remove"][..], &["redirect", "remove", "--config", "/no/such/file"]] {
+        assert!(world.ringfence(arguments).status.success());
         assert_eq!(world.rules(), before);
     }
     assert_eq!(world.dial(Who::Plain, &["tcp:198.51.100.7:80", "udp:2001:db8::5:9999"]), ["outside"; 2]);
@@ -107,6 +108,35 @@ fn what_is_printed_is_what_is_applied() {
 /// nft lists devices by name, we in the kernel's order.
 fn sorted_devices(rules: &str) -> String {
     rules.replace("{ eth0, lo }", "{ lo, eth0 }")
+}
+
+#[test]
+fn applying_needs_one_capability_and_says_so_without() {
+    let Some(world) = World::new() else { return };
+    let apply = |set: &str| {
+        let mut command = world.inside(Who::Almighty);
+        command.args(["setpriv", "--inh-caps=-all", &format!("--bounding-set={set}")]);
+        command.arg(world.path("ringfence")).args(["redirect", "apply"]).output().unwrap()
+    };
+    let refused = apply("-all");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("needs CAP_NET_ADMIN"), "{}", text(&refused.stderr));
+    assert_eq!(world.rules(), "");
+    let applied = apply("-all,+net_admin");
+    assert!(applied.status.success(), "{}", text(&applied.stderr));
+}
+
+#[test]
+fn a_configuration_that_gives_no_rules_is_refused_with_its_key() {
+    let Some(world) = World::new() else { return };
+    for (exempt, key) in [("uid: 0", "exempt"), ("cgroup: no/such/group", "redirect.exempt.cgroup")] {
+        let config = world.config(exempt, "");
+        let refused = world.ringfence(&["redirect", "apply", "--config", config.to_str().unwrap()]);
+        let said = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(said.contains("ringfence.yaml") && said.contains(key), "{said}");
+    }
+    assert_eq!(world.rules(), "");
 }
 
 #[test]

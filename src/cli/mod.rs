@@ -16,6 +16,7 @@ pub mod audit;
 pub mod bench;
 pub mod ca;
 pub mod demo;
+pub mod doctor;
 pub mod engine;
 pub mod env;
 pub mod policy;
@@ -53,6 +54,8 @@ enum Command {
     Env(env::EnvArgs),
     /// Set, remove or print the rules of a shared network namespace
     Redirect(redirect::RedirectArgs),
+    /// Tell what this machine lacks, and whether a running proxy is ready
+    Doctor(doctor::DoctorArgs),
     /// Check and explain policies
     Policy(policy::PolicyArgs),
     /// Decode and verify audit logs
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         Some(Command::Ca(args)) => ca::run(args),
         Some(Command::Env(args)) => env::run(args),
         Some(Command::Redirect(args)) => redirect::run(args),
+        Some(Command::Doctor(args)) => doctor::run(args),
         Some(Command::Policy(args)) => policy::run(args),
         Some(Command::Audit(args)) => audit::run(args),
         Some(Command::Bench(args)) => bench::run(args),

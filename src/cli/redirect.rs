@@ -21,9 +21,10 @@ pub struct RedirectArgs {
 enum RedirectCommand {
     /// Put the rules in force, in place of those of an earlier time
     #[command(after_help = "Example:\n  \
-        docker run --rm --network container:agent --user 0 --cap-drop ALL --cap-add NET_ADMIN ringfence redirect apply\n\n\
-        Needs CAP_NET_ADMIN in the network namespace, and nothing else. Run it before the agent starts, and again after an\n\
-        interface was added. Exit status: 0 in force, 1 refused by the kernel (all is as it was), 2 wrong use or configuration.")]
+        docker run --rm --user 0 --cap-drop ALL --cap-add NET_ADMIN \\\n    \
+        --network container:AGENT ringfence redirect apply\n\n\
+        Needs CAP_NET_ADMIN in the network namespace, and nothing else. Run it before the agent starts, and again\n\
+        after an interface was added. Exit status: 0 in force, 1 refused by the kernel (all is as it was), 2 wrong use or configuration.")]
     Apply(Config),
     /// Take the rules away; where there are none, do nothing
     #[command(after_help = "Example:\n  ringfence redirect remove")]
@@ -42,25 +43,29 @@ struct Config {
 
 /// Runs the subcommand.
 pub fn run(args: RedirectArgs) -> ExitCode {
-    let (RedirectCommand::Apply(Config { config })
-    | RedirectCommand::Remove(Config { config })
-    | RedirectCommand::Print(Config { config })) = &args.command;
-    let redirect = match read(config.as_deref()) {
-        Ok(redirect) => redirect,
-        Err(code) => return code,
-    };
-    let done = match args.command {
-        RedirectCommand::Apply(_) => redirect::apply(&redirect).map(|applied| say(&applied)),
-        RedirectCommand::Remove(_) => redirect::remove(),
-        RedirectCommand::Print(_) => redirect::print(&redirect).map(|text| {
-            // Whoever reads our output may have gone; there is nobody left to tell.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-        }),
+    let (file, done) = match args.command {
+        RedirectCommand::Apply(Config { config }) => {
+            let applied =
+                read(config.as_deref()).map(|redirect| redirect::apply(&redirect).map(|applied| say(&applied)));
+            (config, applied)
+        }
+        // What is removed is ours by its name: a configuration that is wrong by now must not keep the rules in force.
+        RedirectCommand::Remove(Config { config }) => (config, Ok(redirect::remove())),
+        RedirectCommand::Print(Config { config }) => {
+            let printed = read(config.as_deref()).map(|redirect| redirect::print(&redirect).map(|text| print(&text)));
+            (config, printed)
+        }
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(config.as_deref(), &error),
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => fail(file.as_deref(), &error),
+        Err(code) => code,
     }
+}
+
+fn print(text: &str) {
+    // Whoever reads our output may have gone; there is nobody left to tell.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 fn say(applied: &Applied) {

@@ -6,6 +6,7 @@
 //! [`metrics`] counts, [`status`] says how the proxy is, and [`admin`] answers who asks for either.
 
 pub mod admin;
+pub mod doctor;
 pub mod engine;
 pub mod metrics;
 pub mod mint;

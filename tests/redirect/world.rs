@@ -1,4 +1,5 @@
 //! Two namespaces and a link between them: one for the proxy and its agent, one for the world.
+#![allow(dead_code, reason = "each test takes what it needs of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests, which clippy takes for other code")]
 
 use std::{
@@ -56,6 +57,16 @@ impl World {
             let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/redirect").join(name);
             fs::copy(from, folder.path().join(name)).unwrap();
         }
+        // Where other users can execute it.
+        let program = folder.path().join("ringfence");
+        assert!(
+            Command::new("install")
+                .args(["-m", "755", env!("CARGO_BIN_EXE_ringfence")])
+                .arg(&program)
+                .status()
+                .unwrap()
+                .success()
+        );
         let (inside, beyond) = (namespace(), namespace());
         let script = format!(
             "ip link add eth0 type veth peer name world netns {beyond}
@@ -91,8 +102,19 @@ impl World {
     }
 
     pub(crate) fn ringfence(&self, arguments: &[&str]) -> Output {
-        let mut command = self.inside(Who::Almighty);
-        command.arg(env!("CARGO_BIN_EXE_ringfence")).args(arguments).output().unwrap()
+        self.inside(Who::Almighty).arg(self.path("ringfence")).args(arguments).output().unwrap()
+    }
+
+    /// A configuration with this exemption, and with `more` lines.
+    pub(crate) fn config(&self, exempt: &str, more: &str) -> PathBuf {
+        let config = self.path("ringfence.yaml");
+        let text = format!(
+            "listen: [{{ mode: redirect, address: \"127.0.0.1:15001\" }}]\ndns: {{ address: \"127.0.0.1:15053\" }}\n\
+             redirect: {{ exempt: {{ {exempt} }} }}\npolicy: policy.yaml\naudit: {{ dir: audit }}\nca: {{ dir: ca }}\n{more}"
+        );
+        fs::write(&config, text).unwrap();
+        fs::write(self.path("policy.yaml"), "ringfence: v1\nrules: []\n").unwrap();
+        config
     }
 
     /// Puts the rules in force, and starts something for them to lead to.
@@ -159,15 +181,7 @@ impl Group {
 
     /// A configuration that exempts it.
     pub(crate) fn config(&self, world: &World) -> PathBuf {
-        let config = world.path("ringfence.yaml");
-        let text = format!(
-            "listen: [{{ mode: redirect, address: \"127.0.0.1:15001\" }}]\ndns: {{ address: \"127.0.0.1:15053\" }}\n\
-             redirect: {{ exempt: {{ cgroup: {} }} }}\npolicy: policy.yaml\naudit: {{ dir: audit }}\nca: {{ dir: ca }}\n",
-            self.name()
-        );
-        fs::write(&config, text).unwrap();
-        fs::write(world.path("policy.yaml"), "ringfence: v1\nrules: []\n").unwrap();
-        config
+        world.config(&format!("cgroup: {}", self.name()), "")
     }
 
     /// The command as a member.

@@ -30,26 +30,6 @@ impl Term {
                 load_payload(rule, NETWORK, 24, 16);
                 equals(rule, &address.octets());
             }
-            Term::Out(name) => {
-                load_meta(rule, META_OUT);
-                equals(rule, &interface(name));
-            }
-            Term::NotOut(name) => {
-                load_meta(rule, META_OUT);
-                compare(rule, NOT_EQUAL, &interface(name));
-            }
-            Term::NotIn(name) => {
-                load_meta(rule, META_IN);
-                compare(rule, NOT_EQUAL, &interface(name));
-            }
-            Term::Owner(user) => {
-                load_meta(rule, META_USER);
-                equals(rule, &user.to_ne_bytes());
-            }
-            Term::Owned => {
-                load_meta(rule, META_USER);
-                compare(rule, NOT_EQUAL, &NOBODY.to_ne_bytes());
-            }
             Term::Cgroup { id, level, .. } => {
                 expression(rule, "socket", |socket| {
                     socket.number(1, SOCKET_CGROUP);
@@ -73,9 +53,8 @@ impl Term {
                 load_payload(rule, TRANSPORT, 0, 1);
                 equals(rule, &[*kind as u8]);
             }
-            Term::Routed => {
-                load_meta(rule, META_ROUTE_CLASS);
-                compare(rule, NOT_EQUAL, &NOBODY.to_ne_bytes());
+            Term::Out(_) | Term::NotOut(_) | Term::NotIn(_) | Term::Owner(_) | Term::Owned | Term::Routed => {
+                self.write_origin(rule);
             }
             Term::Redirected
             | Term::Reply
@@ -85,6 +64,37 @@ impl Term {
             | Term::Marked(_)
             | Term::Mark(_) => self.write_connection(rule),
             Term::Accept | Term::Return | Term::Drop | Term::Reject | Term::Redirect(_) => self.write_verdict(rule),
+        }
+    }
+
+    /// What the kernel keeps beside the packet: interfaces, owner, route.
+    fn write_origin(&self, rule: &mut Attributes<'_>) {
+        match self {
+            Term::Out(name) => {
+                load_meta(rule, META_OUT);
+                equals(rule, &interface(name));
+            }
+            Term::NotOut(name) => {
+                load_meta(rule, META_OUT);
+                compare(rule, NOT_EQUAL, &interface(name));
+            }
+            Term::NotIn(name) => {
+                load_meta(rule, META_IN);
+                compare(rule, NOT_EQUAL, &interface(name));
+            }
+            Term::Owner(user) => {
+                load_meta(rule, META_USER);
+                equals(rule, &user.to_ne_bytes());
+            }
+            Term::Owned => {
+                load_meta(rule, META_USER);
+                compare(rule, NOT_EQUAL, &NOBODY.to_ne_bytes());
+            }
+            Term::Routed => {
+                load_meta(rule, META_ROUTE_CLASS);
+                compare(rule, NOT_EQUAL, &NOBODY.to_ne_bytes());
+            }
+            _ => (),
         }
     }
 

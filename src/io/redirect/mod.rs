@@ -1,8 +1,8 @@
 //! The rules of a network namespace that the proxy shares with the programs it governs: the sidecar form.
 //!
 //! [`apply`] replaces our two tables in one nfnetlink batch, so that there is no moment without them and a second time changes nothing;
-//! [`print`] shows the same tables in nft's syntax; [`remove`] takes them away; [`in_force`] compares the kernel's with them. All four work on
-//! the namespace of the caller and need CAP_NET_ADMIN in it, but for [`print`].
+//! [`print()`] shows the same tables in nft's syntax; [`remove`] takes them away; [`in_force`] compares the kernel's with them. All four work on
+//! the namespace of the caller and need CAP_NET_ADMIN in it, but for [`print()`].
 //!
 //! Knows nothing of listeners, policy or records. What the rules do, and what they cannot, is in `tables` and in `docs/REDIRECT.md`.
 
