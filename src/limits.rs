@@ -201,6 +201,10 @@ pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
 pub const CONNECTIONS_MAX: usize = 16 * 1024;
 /// How long a worker has to show that each of its doors denies what is always denied.
 pub const CANARY_WAIT: Duration = Duration::from_secs(5);
+/// How long a container engine has for one answer.
+pub const ENGINE_WAIT: Duration = Duration::from_secs(5);
+/// Longest answer of a container engine that is read.
+pub const ENGINE_ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// How often the proxy looks whether its policy has changed.
 pub const RELOAD_EVERY: Duration = Duration::from_millis(500);
 /// Orders to a worker that wait.

@@ -157,6 +157,56 @@ fn a_gateways_stub_answers_with_the_address_asked() {
     assert_eq!(of("decision")["destination"], format!("127.0.0.2:{port}"));
 }
 
+/// A process in a network namespace of its own stands for the container: that is all that `--network none` makes of one.
+#[test]
+fn a_container_without_a_network_is_governed_from_its_host() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("not claimed: entering another's namespace needs root");
+        return;
+    }
+    let site = Site::new(ALLOWED, "");
+    let container = Program::start(Command::new("unshare").args(["--net", "sleep", "infinity"]));
+    let namespace = format!("--net=/proc/{}/ns/net", container.id());
+    until("the container has its own namespace", || {
+        let inode = |process: &str| std::fs::read_link(format!("/proc/{process}/ns/net")).ok();
+        (inode(&container.id().to_string()) != inode("self")).then_some(())
+    });
+    let curl = |url: &str| {
+        let mut command = Command::new("nsenter");
+        let output = command.args([&namespace, "curl", "-sS", "--max-time", "30", url]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    // The second time everything is there already that the first one made.
+    for _ in 0..2 {
+        let mut command = site.command();
+        let proxy = Program::start(command.arg("--container").arg(format!("pid:{}", container.id())));
+        site.wait_until_ready();
+        assert_eq!(curl("http://origin.test/a"), "fast");
+        assert!(curl("http://203.0.113.7/").contains(r#""code":"default""#), "whoever else is meant, we answer");
+        assert!(curl("http://169.254.169.254/").contains("metadata"));
+        assert!(end(proxy).status.success());
+        assert_eq!(curl("http://origin.test/a"), "", "without the proxy there is no network");
+    }
+    let proxy = Program::start(site.command().arg("--container").arg(format!("pid:{}", container.id())));
+    site.wait_until_ready();
+    drop(container);
+    assert!(proxy.finish().status.success(), "the proxy ends with its container");
+    let records = site.records();
+    let allowed = records.iter().find(|record| record["verdict"] == "allow").unwrap();
+    assert_eq!(allowed["mode"], "redirect");
+    assert!(allowed["agent"].as_str().unwrap().starts_with("pid:"), "{allowed}");
+    assert!(allowed["destination"].as_str().unwrap().starts_with("198.1"), "a synthetic address: {allowed}");
+}
+
+#[test]
+fn a_process_on_the_hosts_network_is_no_container() {
+    let site = Site::new(ALLOWED, "");
+    let refused = site.command().arg("--container").arg(format!("pid:{}", std::process::id())).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("start it with `--network none`"), "{said}");
+}
+
 #[test]
 fn a_second_proxy_on_one_log_names_the_first() {
     let site = Site::new(ALLOWED, "");
@@ -238,8 +288,12 @@ impl Site {
     /// Starts the proxy and waits until it has shown that it is ready.
     fn start(&self) -> Program {
         let proxy = Program::start(&mut self.command());
-        until("the proxy is ready", || self.ask_admin("/readyz")?.starts_with("HTTP/1.1 200 ").then_some(()));
+        self.wait_until_ready();
         proxy
+    }
+
+    fn wait_until_ready(&self) {
+        until("the proxy is ready", || self.ask_admin("/readyz")?.starts_with("HTTP/1.1 200 ").then_some(()));
     }
 
     /// What the admin socket answers; `None` while there is none.

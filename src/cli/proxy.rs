@@ -13,12 +13,16 @@ use crate::io::proxy::{self, Options, ProxyError};
 /// Arguments of `ringfence proxy`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  ringfence proxy --config ringfence.yaml\n\nSIGTERM and SIGINT let what is under way end and then stop; SIGHUP, or a changed policy file, puts the policy\nin force anew. A policy that is not valid changes nothing."
+    after_help = "Example:\n  ringfence proxy --config ringfence.yaml\n  ringfence proxy --config ringfence.yaml --container agent\n\nSIGTERM and SIGINT let what is under way end and then stop; SIGHUP, or a changed policy file, puts the policy\nin force anew. A policy that is not valid changes nothing."
 )]
 pub struct ProxyArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Govern this container, which has no network of its own (`docker run --network none`); needs root on its host.
+    /// A name or id, or pid:NUMBER
+    #[arg(long, value_name = "NAME")]
+    container: Option<String>,
     #[command(flatten)]
     engine: EngineArgs,
 }
@@ -45,7 +49,7 @@ pub fn run(args: ProxyArgs) -> ExitCode {
         return ExitCode::from(2);
     }
     let engine = args.engine.over(&settings.io);
-    match proxy::serve(Options { settings, state, engine }) {
+    match proxy::serve(Options { settings, state, container: args.container, engine }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(ProxyError::Policy(problems)) => {
             for problem in problems {

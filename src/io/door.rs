@@ -33,6 +33,8 @@ pub(crate) struct Entrance {
     pub(crate) kind: Kind,
     /// Who may connect, besides the named agents; `None` where nobody else can reach the listener.
     pub(crate) from: Option<Vec<IpNet>>,
+    /// Whose connections all of these are, where the door and not the source tells.
+    pub(crate) agent: Option<String>,
 }
 
 /// How a connection says where it was meant to go.
@@ -108,7 +110,10 @@ impl Entrance {
     pub(crate) fn arrival(&self, source: SocketAddr, worker: &Worker) -> Arrival {
         Arrival {
             connection: worker.number(),
-            agent: worker.agents.name(source.ip()),
+            agent: match &self.agent {
+                Some(agent) => agent.as_str().into(),
+                None => worker.agents.name(source.ip()),
+            },
             mode: self.mode,
             source,
             destination: None,

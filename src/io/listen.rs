@@ -50,16 +50,38 @@ impl fmt::Display for ListenError {
 
 impl std::error::Error for ListenError {}
 
-/// Binds everything.
+impl Sockets {
+    /// Adds doors that exist once: all workers accept at them. The stubs go to the first, for one reader is enough.
+    ///
+    /// # Errors
+    /// If there are no descriptors left.
+    pub(crate) fn share(&mut self, doors: Vec<Door>, stubs: Vec<Stub>) -> io::Result<()> {
+        for door in &doors {
+            self.own.push(door.listener.local_addr()?);
+            for worker in self.doors.iter_mut().skip(1) {
+                worker.push(Door { listener: door.listener.try_clone()?, entrance: door.entrance.clone() });
+            }
+        }
+        if let (Some(first), Some(stub)) = (self.doors.first_mut(), self.stubs.first_mut()) {
+            first.extend(doors);
+            stub.extend(stubs);
+        }
+        Ok(())
+    }
+}
+
+/// Binds everything; with a `container`, what is for redirected connections stands in there and not here.
 ///
 /// # Errors
 /// The first address that cannot be had.
-pub(crate) fn bind(settings: &Settings) -> Result<Sockets, ListenError> {
+pub(crate) fn bind(settings: &Settings, container: bool) -> Result<Sockets, ListenError> {
+    let here = |listen: &&Listen| !(container && matches!(listen, Listen::Redirect { .. }));
+    let dns = settings.dns.filter(|dns| !(container && dns.ip().is_loopback()));
     let workers = settings.io.workers.get();
     let mut sockets = Sockets { doors: Vec::new(), stubs: Vec::new(), own: Vec::new() };
     for _ in 0..workers {
         let mut doors = Vec::new();
-        for listen in &settings.listeners {
+        for listen in settings.listeners.iter().filter(here) {
             let entrance = entrance(listen, settings);
             for address in addresses(listen) {
                 let listener = tcp(address, workers > 1).map_err(at("listen", address))?;
@@ -67,10 +89,10 @@ pub(crate) fn bind(settings: &Settings) -> Result<Sockets, ListenError> {
             }
         }
         sockets.doors.push(doors);
-        sockets.stubs.push(settings.dns.map(|address| stubs(address, settings)).transpose()?.unwrap_or_default());
+        sockets.stubs.push(dns.map(|address| stubs(address, settings)).transpose()?.unwrap_or_default());
     }
     let interfaces = interfaces();
-    for listen in &settings.listeners {
+    for listen in settings.listeners.iter().filter(here) {
         for address in addresses(listen) {
             sockets.own.push(address);
             if address.ip().is_unspecified() {
@@ -94,12 +116,12 @@ fn entrance(listen: &Listen, settings: &Settings) -> Entrance {
         (!open).then(|| from.to_vec())
     };
     match listen {
-        Listen::Redirect { .. } => Entrance { mode: Mode::Redirect, kind: Kind::Redirect, from: None },
+        Listen::Redirect { .. } => Entrance { mode: Mode::Redirect, kind: Kind::Redirect, from: None, agent: None },
         Listen::Gateway { address, from, .. } => {
-            Entrance { mode: Mode::Gateway, kind: Kind::Gateway, from: guard(*address, from) }
+            Entrance { mode: Mode::Gateway, kind: Kind::Gateway, from: guard(*address, from), agent: None }
         }
         Listen::Proxy { address, from } => {
-            Entrance { mode: Mode::Proxy, kind: Kind::Proxy, from: guard(address.ip(), from) }
+            Entrance { mode: Mode::Proxy, kind: Kind::Proxy, from: guard(address.ip(), from), agent: None }
         }
     }
 }
@@ -131,8 +153,8 @@ fn stubs(address: SocketAddr, settings: &Settings) -> Result<Vec<Stub>, ListenEr
     for ip in at_each {
         let address = SocketAddr::new(ip, address.port());
         let service = match gateway_of(ip, settings) {
-            Some(from) => Service { mode: Mode::Gateway, answers: Answers::Gateway(ip), from: Some(from) },
-            None => Service { mode: Mode::Redirect, answers: Answers::Synthetic, from: None },
+            Some(from) => Service { mode: Mode::Gateway, answers: Answers::Gateway(ip), from: Some(from), agent: None },
+            None => Service { mode: Mode::Redirect, answers: Answers::Synthetic, from: None, agent: None },
         };
         // Synthetic addresses lead nowhere without a redirect; off loopback, nobody is served by them.
         if service.answers == Answers::Synthetic && !ip.is_loopback() {

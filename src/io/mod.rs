@@ -20,6 +20,7 @@ mod admit;
 mod canary;
 mod census;
 mod clock;
+mod container;
 mod door;
 mod flow;
 mod forward;

@@ -17,6 +17,7 @@ use crate::audit::{Lifecycle, LifecycleFacts, Nanos, Producer, Seat, Writer, Wri
 use crate::config::{Listen, Settings};
 use crate::io::admin::{Admin, Board};
 use crate::io::clock;
+use crate::io::container::Container;
 use crate::io::door::Agents;
 use crate::io::engine;
 use crate::io::listen::{self, Sockets};
@@ -38,6 +39,8 @@ pub struct Options {
     pub settings: Settings,
     /// The state folder.
     pub state: PathBuf,
+    /// A container without a network, whose connections are to come here.
+    pub container: Option<String>,
     /// The I/O engine.
     pub engine: engine::Options,
 }
@@ -48,6 +51,7 @@ struct Proxy {
     system: Trust,
     admin: Option<Admin>,
     status: Arc<Status>,
+    container: Option<Container>,
     workers: Vec<Handle>,
     office: OfficeThread,
     writer: Writer,
@@ -78,6 +82,10 @@ pub fn serve(options: Options) -> Result<(), ProxyError> {
             Some(Signal::SIGHUP) => proxy.reload(),
             Some(_) => break,
             None if watch.changed() => proxy.reload(),
+            None if proxy.container.as_ref().is_some_and(Container::has_ended) => {
+                tracing::info!("the container has ended");
+                break;
+            }
             None => {}
         }
     }
@@ -86,7 +94,7 @@ pub fn serve(options: Options) -> Result<(), ProxyError> {
 
 impl Proxy {
     fn start(options: Options) -> Result<Proxy, ProxyError> {
-        let Options { settings, state, engine } = options;
+        let Options { settings, state, container, engine } = options;
         let system = Trust::system();
         let ruling = reload::read(&settings.policy, &system).map_err(ProxyError::Policy)?;
         speak_of(&ruling);
@@ -94,7 +102,12 @@ impl Proxy {
         if let Some(bundle) = &settings.ca.bundle {
             write_bundle(bundle, &system, authority.pem()).map_err(ProxyError::Mint)?;
         }
-        let sockets = listen::bind(&settings).map_err(ProxyError::Listen)?;
+        let container = container.as_deref().map(Container::find).transpose().map_err(ProxyError::Container)?;
+        let mut sockets = listen::bind(&settings, container.is_some()).map_err(ProxyError::Listen)?;
+        if let Some(container) = &container {
+            let (doors, stubs) = container.enter().map_err(ProxyError::Container)?;
+            sockets.share(doors, stubs).map_err(ProxyError::Engine)?;
+        }
         let digest = *ruling.policy.digest();
         let (writer, mut seats) = Writer::start(WriterOptions {
             policy: Some(digest),
@@ -112,14 +125,16 @@ impl Proxy {
         if let Some(worker) = workers.first() {
             status.serves_on(&worker.backend().to_string());
         }
-        Ok(Proxy { admin, status, settings, system, workers, office: office_thread, writer, producer, digest })
+        let office = office_thread;
+        Ok(Proxy { admin, status, container, settings, system, workers, office, writer, producer, digest })
     }
 
     /// Says whether every door of every worker denies what is always denied, and a `redirect` listener what was not redirected.
     fn check(&self) -> bool {
         let canaries = self.workers.iter().map(Handle::canary);
         let direct = self.settings.listeners.iter().filter_map(|listen| match listen {
-            Listen::Redirect { address } => Some(refuses_direct(*address)),
+            // With a container the redirect listener is in there, out of reach from here.
+            Listen::Redirect { address } if self.container.is_none() => Some(refuses_direct(*address)),
             _ => None,
         });
         let failed: Vec<String> = canaries.chain(direct).filter_map(Result::err).collect();

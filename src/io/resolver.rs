@@ -31,6 +31,8 @@ pub(crate) struct Service {
     pub(crate) answers: Answers,
     /// Who may ask, besides the named agents; `None` where nobody else can reach the stub.
     pub(crate) from: Option<Vec<IpNet>>,
+    /// Whose questions all of these are, where the stub and not the source tells.
+    pub(crate) agent: Option<String>,
 }
 
 /// What stands for a name.
@@ -137,9 +139,10 @@ fn answer(message: &[u8], from: SocketAddr, service: &Service, worker: &Worker) 
 }
 
 fn record_denial(query: &dns::Query, from: SocketAddr, service: &Service, worker: &Worker) {
+    let by_source = worker.agents.name(from.ip());
     let facts = DecisionFacts {
         topic: Topic::Dns,
-        agent: &worker.agents.name(from.ip()),
+        agent: service.agent.as_deref().unwrap_or(&by_source),
         mode: service.mode,
         protocol: Protocol::Dns,
         source: Some(from),

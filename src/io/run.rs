@@ -145,9 +145,12 @@ pub fn run(options: Options) -> Result<Finished, RunError> {
     let seat = seats.pop().ok_or(RunError::Engine(io::ErrorKind::NotFound.into()))?;
     let doors: Vec<Door> = std::mem::take(&mut fence.listeners)
         .into_iter()
-        .map(|listener| Door { listener, entrance: Entrance { mode: Mode::Run, kind: Kind::Redirect, from: None } })
+        .map(|listener| Door {
+            listener,
+            entrance: Entrance { mode: Mode::Run, kind: Kind::Redirect, from: None, agent: None },
+        })
         .collect();
-    let service = Service { mode: Mode::Run, answers: Answers::Synthetic, from: None };
+    let service = Service { mode: Mode::Run, answers: Answers::Synthetic, from: None, agent: None };
     let stubs = std::mem::take(&mut fence.dns_udp).into_iter().zip(std::mem::take(&mut fence.dns_tcp));
     let own = doors.iter().map(|door| door.listener.local_addr()).collect::<io::Result<Vec<_>>>();
     let worker = Handle::start(Seed {

@@ -57,6 +57,10 @@ pub enum Step {
     Capabilities,
     /// Loading the system call filter.
     Seccomp,
+    /// Entering a namespace that somebody else made.
+    Enter,
+    /// Finding nothing but loopback there.
+    OwnNetwork,
     /// Starting the command as a process.
     Fork,
     /// Waiting for pid 1 of the fence.
@@ -152,6 +156,8 @@ impl fmt::Display for Step {
             Self::Mask => "a host path cannot be masked",
             Self::Capabilities => "capabilities cannot be given up",
             Self::Seccomp => "the system call filter was refused",
+            Self::Enter => "the container's network namespace cannot be entered",
+            Self::OwnNetwork => "the container has a way out of its own",
             Self::Fork => "the command cannot be started",
             Self::Wait => "the fence's first process was lost",
         })
@@ -246,6 +252,8 @@ fn remedy(step: Step, errno: Option<i32>, host: &Host) -> String {
         (Step::ReadOnly, Some(libc::ENOSYS)) => "Linux 5.12 or newer is needed",
         (Step::Mask, Some(libc::ENOSPC)) => "too many mounts: raise fs.mount-max or remove stale sockets",
         (Step::Seccomp, _) => "the kernel needs CONFIG_SECCOMP_FILTER",
+        (Step::Enter, _) => "entering needs CAP_SYS_ADMIN: run the proxy as root on the container's host",
+        (Step::OwnNetwork, _) => "start the container with `--network none`",
         (_, Some(libc::EMFILE | libc::ENFILE)) => "raise the limit of open files (ulimit -n)",
         (_, Some(libc::ENOMEM)) => "free some memory",
         _ if host.container => "run ringfence outside the container or as its sidecar (`ringfence proxy`)",
@@ -254,7 +262,7 @@ fn remedy(step: Step, errno: Option<i32>, host: &Host) -> String {
     text.to_owned()
 }
 
-const STEPS: [Step; 26] = [
+const STEPS: [Step; 28] = [
     Step::Threads,
     Step::StandardStream,
     Step::WorkingDirectory,
@@ -279,6 +287,8 @@ const STEPS: [Step; 26] = [
     Step::Mask,
     Step::Capabilities,
     Step::Seccomp,
+    Step::Enter,
+    Step::OwnNetwork,
     Step::Fork,
     Step::Wait,
 ];

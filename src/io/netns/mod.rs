@@ -14,6 +14,7 @@ mod command;
 mod confine;
 mod control;
 mod dev;
+mod enter;
 mod error;
 mod fence;
 mod init;
@@ -30,8 +31,10 @@ mod spawn;
 mod terminal;
 mod view;
 
+pub use enter::enter;
 pub use error::{FenceError, Step};
 pub use fence::{Fence, Plan, raise};
+pub use network::Sockets;
 pub use nftables::{DNS_PORT, REDIRECT_PORT};
 pub use original_destination::original_destination;
 pub use routes::{AGENT_V4, AGENT_V6};

@@ -17,10 +17,13 @@ use crate::limits::FENCE_BACKLOG;
 
 /// The sockets that are made inside and used outside.
 #[derive(Debug, Default)]
-pub(super) struct Sockets {
-    pub(super) tcp: Vec<TcpListener>,
-    pub(super) dns_udp: Vec<UdpSocket>,
-    pub(super) dns_tcp: Vec<TcpListener>,
+pub struct Sockets {
+    /// Where redirected connections arrive.
+    pub tcp: Vec<TcpListener>,
+    /// Where redirected DNS questions arrive, in the same order of families.
+    pub dns_udp: Vec<UdpSocket>,
+    /// As `dns_udp`, over TCP.
+    pub dns_tcp: Vec<TcpListener>,
 }
 
 impl Sockets {

@@ -35,6 +35,8 @@ pub(super) fn load() -> Result<(), FenceError> {
     let netlink = Netlink::open(SockProtocol::NetlinkNetFilter).at(Step::Rules, "netlink")?;
     let mut batch = Batch::default();
     nftables::begin(&mut batch);
+    // An earlier proxy's, where the namespace outlived it.
+    nftables::unload(&mut batch, Family::Inet, TABLE);
     nftables::load(&mut batch, &table());
     nftables::end(&mut batch);
     netlink.apply(&batch).at(Step::Rules, "nf_tables")
@@ -57,7 +59,8 @@ fn table() -> Table {
             vec![Term::Protocol(Transport::Tcp), Term::Redirect(REDIRECT_PORT)],
         ],
     };
-    Table { family: Family::Inet, name: "ringfence", chains: vec![output] }
+    Table { family: Family::Inet, name: TABLE, chains: vec![output] }
 }
 
+const TABLE: &str = "ringfence";
 const PRIORITY_DESTINATION_NAT: i32 = -100;

@@ -3,6 +3,7 @@
 //! AnyIP is what makes a connection to anywhere reach the redirect rules at once, and what makes a datagram to anywhere be answered
 //! "port unreachable" at once: there is no way out that something would have to block.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nix::sys::socket::SockProtocol;
@@ -34,7 +35,7 @@ pub(super) fn set(v6: bool) -> Result<(), FenceError> {
             attributes.put(IFA_ADDRESS, &bytes);
             attributes.put(IFA_LOCAL, &bytes);
         });
-        netlink.apply(&add).at(Step::Address, address.to_string())?;
+        there_already(netlink.apply(&add).map_err(io::Error::from)).at(Step::Address, address.to_string())?;
         let mut route = Batch::default();
         // struct rtmsg: family, destination and source prefix length, tos, table, protocol, scope, type, flags.
         let fixed = [family, 0, 0, 0, TABLE_LOCAL, PROTOCOL_BOOT, SCOPE_HOST, TYPE_LOCAL, 0, 0, 0, 0];
@@ -42,9 +43,14 @@ pub(super) fn set(v6: bool) -> Result<(), FenceError> {
             attributes.put(RTA_OIF, &LOOPBACK_INDEX.to_ne_bytes());
             attributes.put(RTA_PREFERRED_SOURCE, &bytes);
         });
-        netlink.apply(&route).at(Step::Route, address.to_string())?;
+        there_already(netlink.apply(&route).map_err(io::Error::from)).at(Step::Route, address.to_string())?;
     }
     Ok(())
+}
+
+/// What an earlier proxy put into a namespace that outlived it is what we want.
+fn there_already(applied: io::Result<()>) -> io::Result<()> {
+    applied.or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
 }
 
 /// `struct ifinfomsg` that sets IFF_UP on the loopback link.

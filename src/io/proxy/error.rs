@@ -5,6 +5,7 @@ use std::io;
 
 use crate::audit;
 use crate::io::admin::AdminError;
+use crate::io::container::ContainerError;
 use crate::io::listen::ListenError;
 use crate::io::mint::MintError;
 
@@ -15,6 +16,8 @@ pub enum ProxyError {
     Policy(Vec<String>),
     /// An address cannot be listened on.
     Listen(ListenError),
+    /// The container cannot be governed.
+    Container(ContainerError),
     /// The authority cannot be used.
     Mint(MintError),
     /// The log cannot be written.
@@ -32,6 +35,7 @@ impl fmt::Display for ProxyError {
         match self {
             ProxyError::Policy(problems) => f.write_str(&problems.join("\n")),
             ProxyError::Listen(error) => error.fmt(f),
+            ProxyError::Container(error) => error.fmt(f),
             ProxyError::Mint(error) => error.fmt(f),
             ProxyError::Audit(error) => error.fmt(f),
             ProxyError::Unfinished(error) => write!(f, "the audit log could not be finished: {error}"),

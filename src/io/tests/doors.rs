@@ -32,11 +32,11 @@ on_both! {
 }
 
 fn gateway(from: Option<&str>) -> Entrance {
-    Entrance { mode: Mode::Gateway, kind: Kind::Gateway, from: from.map(|net| vec![net.parse().unwrap()]) }
+    Entrance { mode: Mode::Gateway, kind: Kind::Gateway, from: from.map(|net| vec![net.parse().unwrap()]), agent: None }
 }
 
 fn proxy() -> Entrance {
-    Entrance { mode: Mode::Proxy, kind: Kind::Proxy, from: None }
+    Entrance { mode: Mode::Proxy, kind: Kind::Proxy, from: None, agent: None }
 }
 
 fn a_gateway_takes_its_port_and_the_hosts_name(choice: Choice) {
@@ -201,9 +201,11 @@ fn a_new_policy_holds_for_the_next_request(choice: Choice) {
 }
 
 fn a_canary_is_denied_at_every_door(choice: Choice) {
-    for entrance in
-        [gateway(Some("192.0.2.0/24")), proxy(), Entrance { mode: Mode::Redirect, kind: Kind::Redirect, from: None }]
-    {
+    for entrance in [
+        gateway(Some("192.0.2.0/24")),
+        proxy(),
+        Entrance { mode: Mode::Redirect, kind: Kind::Redirect, from: None, agent: None },
+    ] {
         let mode = entrance.mode.word();
         let (proxy, _listener) = unreached(choice, entrance, ORDINARY);
         proxy.canary().unwrap();
