@@ -39,6 +39,18 @@ pub const PATH_READINGS_MAX: usize = 16;
 pub const DNS_QUERY_BYTES_MAX: usize = 4096;
 /// Interim (1xx) responses forwarded before a final one.
 pub const INTERIM_RESPONSES_MAX: u32 = 8;
+/// Longest JSON text that is inspected: a body, a line, an event. Go's MCP SDK takes 4 MiB, TypeScript's 10 MiB. It bounds each string, too.
+pub const JSON_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Deepest nesting of a JSON text. Readers commonly stop at 128 or more.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// Most tokens of a JSON text: what it may cost in time and, by its keys, in memory.
+pub const JSON_TOKENS_MAX: usize = 200_000;
+/// Longest name in a JSON object, as written. Arguments use paths and URLs as names.
+pub const JSON_KEY_BYTES_MAX: usize = 4 * 1024;
+/// Longest JSON number; a double needs 25 characters.
+pub const JSON_NUMBER_BYTES_MAX: usize = 64;
+/// Most blanks around the value of a JSON text.
+pub const JSON_BLANKS_MAX: usize = 1024;
 
 // ---------------------------------------------------------------------------------------------------------------------
 // policy: files, rules, patterns

@@ -10,6 +10,7 @@
 //! 4. [`target`]: the one identity of what is asked for, which is what policy decides on; [`host`] and [`path`] are its two halves.
 //! 5. [`chunked`]: the spans of data inside a chunked body.
 //! 6. [`dns`]: the questions of the fenced program, and the stub's answers.
+//! 7. [`json`]: the tokens of a body, strictly, and values by pointer.
 //!
 //! Whatever is ambiguous is an error here, never a guess: two recipients that read the same bytes differently are how requests are
 //! smuggled.
@@ -23,6 +24,7 @@ pub mod framing;
 pub mod head;
 pub mod header;
 pub mod host;
+pub mod json;
 pub mod path;
 pub mod target;
 
