@@ -51,6 +51,14 @@ pub const JSON_KEY_BYTES_MAX: usize = 4 * 1024;
 pub const JSON_NUMBER_BYTES_MAX: usize = 64;
 /// Most blanks around the value of a JSON text.
 pub const JSON_BLANKS_MAX: usize = 1024;
+/// Longest server-sent event on an MCP endpoint, all its lines together: one JSON text and its framing.
+pub const SSE_EVENT_BYTES_MAX: usize = JSON_BYTES_MAX + 64 * 1024;
+/// Longest identifier of a server-sent event; it comes back in a header.
+pub const SSE_ID_BYTES_MAX: usize = 1024;
+/// Shortest reconnection time that a server may ask for.
+pub const SSE_RETRY_MILLISECONDS_MIN: u64 = 100;
+/// Longest reconnection time that a server may ask for.
+pub const SSE_RETRY_MILLISECONDS_MAX: u64 = 10 * 60 * 1000;
 
 // ---------------------------------------------------------------------------------------------------------------------
 // policy: files, rules, patterns

@@ -11,6 +11,7 @@
 //! 5. [`chunked`]: the spans of data inside a chunked body.
 //! 6. [`dns`]: the questions of the fenced program, and the stub's answers.
 //! 7. [`json`]: the tokens of a body, strictly, and values by pointer.
+//! 8. [`sse`]: the events of a stream.
 //!
 //! Whatever is ambiguous is an error here, never a guess: two recipients that read the same bytes differently are how requests are
 //! smuggled.
@@ -26,6 +27,7 @@ pub mod header;
 pub mod host;
 pub mod json;
 pub mod path;
+pub mod sse;
 pub mod target;
 
 /// What a parser has made of the bytes so far. Faults travel in the `Err` of the surrounding `Result`.
