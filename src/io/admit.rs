@@ -35,7 +35,7 @@ pub(crate) async fn tls(
 ) -> Option<(Arrival, Transport)> {
     arrival.scheme = Scheme::Https;
     let admitted = engine::timeout(worker.bounds.handshake, async {
-        let (received, hello) = hello(&stream, &first).await?;
+        let (received, hello) = hello(&stream, first).await?;
         let host = host(hello, &mut arrival)?;
         let subject = match host.parse() {
             Ok(address) => Host::Address(address),
@@ -65,8 +65,9 @@ pub(crate) async fn tls(
 }
 
 /// Reads until the hello is whole.
-async fn hello(stream: &Stream, first: &[u8]) -> Result<(Vec<u8>, ClientHello), Inadmissible> {
+async fn hello(stream: &Stream, first: Buf) -> Result<(Vec<u8>, ClientHello), Inadmissible> {
     let mut received = first.to_vec();
+    drop(first);
     let mut scan = client_hello::Scan::default();
     loop {
         match scan.read(&received) {

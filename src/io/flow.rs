@@ -86,19 +86,17 @@ async fn open(
     arrival: Arrival,
     worker: &Rc<Worker>,
 ) -> Option<Connection> {
-    let first = match first.is_empty() {
-        false => first,
-        true => match engine::timeout(worker.bounds.head, stream.recv()).await {
-            Ok(Ok(first)) if !first.is_empty() => first,
-            // Nothing was asked: a scan, a health check, or a protocol in which the server speaks first.
-            Ok(_) => return None,
+    let (speech, first) = match Speech::of(&first) {
+        Progress::Done(speech) => (speech, first),
+        Progress::More => match engine::timeout(worker.bounds.head, learn(&stream, first)).await {
+            Ok(learnt) => learnt?,
             Err(_) => {
                 refuse(worker, &arrival, Protocol::Tcp, "no_request");
                 return None;
             }
         },
     };
-    let (arrival, client) = match Speech::of(&first) {
+    let (arrival, client) = match speech {
         // To a proxy's client TLS is for the inside of a CONNECT, and there nothing else is spoken.
         Speech::Tls if arrival.form == Form::Origin => admit::tls(stream, first, arrival, worker).await?,
         Speech::Http if arrival.tunnel.is_none() => (arrival, Transport::plain(stream, first)),
@@ -110,6 +108,21 @@ async fn open(
     };
     let worker = Rc::clone(worker);
     Some(Connection { worker, arrival, entry, client, upstream: None, out: Vec::new(), spare: Vec::new() })
+}
+
+/// Receives until it can be told what the client speaks; `None` when it ends first: a scan, a health check, or a protocol in which the
+/// server speaks first.
+async fn learn(stream: &Stream, mut first: Buf) -> Option<(Speech, Buf)> {
+    loop {
+        let more = stream.recv().await.ok().filter(|more| !more.is_empty())?;
+        // What is cut within its first line is joined; nearly nothing is.
+        first = if first.is_empty() { more } else { Buf::from([&*first, &*more].concat()) };
+        match Speech::of(&first) {
+            Progress::Done(speech) => return Some((speech, first)),
+            // Not kept in the engine's buffer: whoever sends a byte and waits must not hold one.
+            Progress::More => first = Buf::from(first.to_vec()),
+        }
+    }
 }
 
 impl Connection {
@@ -182,7 +195,8 @@ impl Connection {
         if let Some((route, upstream)) = self.upstream.take() {
             self.worker.pool.borrow_mut().put(route, upstream);
         }
-        if self.client.send(b"HTTP/1.1 200 Connection established\r\n\r\n".to_vec()).await.0.is_err() {
+        let granted = self.client.send(b"HTTP/1.1 200 Connection established\r\n\r\n".to_vec());
+        if !matches!(engine::timeout(self.worker.bounds.idle, granted).await, Ok((Ok(()), _))) {
             return None;
         }
         let Connection { worker, mut arrival, entry, client, .. } = self;
@@ -203,7 +217,9 @@ impl Connection {
 
     /// Sends the refusal in `out`. With a `body` still arriving the connection ends, and lingers so that the answer is not lost in a reset.
     pub(crate) async fn refused(&mut self, body: bool, close: bool) -> Next {
-        let (sent, out) = self.client.send(std::mem::take(&mut self.out)).await;
+        let send = self.client.send(std::mem::take(&mut self.out));
+        // Who asks and does not read the answers is gone after the time that an idle connection has.
+        let Ok((sent, out)) = engine::timeout(self.worker.bounds.idle, send).await else { return Next::Abort };
         self.keep(out);
         match sent {
             Err(_) => Next::Abort,
@@ -257,18 +273,16 @@ enum Speech {
 }
 
 impl Speech {
-    /// A TLS record starts with its type (RFC 8446 §5.1); an HTTP request with a method, a space, and on its first line a version.
-    fn of(first: &Buf) -> Speech {
+    /// A TLS record starts with its type (RFC 8446 §5.1); an HTTP request with a line that names a version. However the bytes are cut, the answer
+    /// is the same.
+    fn of(first: &[u8]) -> Progress<Speech> {
         if first.first() == Some(&0x16) {
-            return Speech::Tls;
+            return Progress::Done(Speech::Tls);
         }
-        let line = memchr::memchr(b'\n', first).map(|end| &first[..end]);
         match head::opens_request(first) {
-            Progress::Done(false) => Speech::Other,
-            _ if line.is_some_and(|line| line.len() > 1 && memchr::memmem::find(line, b" HTTP/").is_none()) => {
-                Speech::Other
-            }
-            _ => Speech::Http,
+            Progress::Done(true) => Progress::Done(Speech::Http),
+            Progress::Done(false) => Progress::Done(Speech::Other),
+            Progress::More => Progress::More,
         }
     }
 }

@@ -41,6 +41,8 @@ enum End {
     Cut { code: &'static str },
     /// The client is gone.
     ClientGone,
+    /// The client is there and does not read.
+    ClientStalled,
 }
 
 /// What the exchange is about, once the request head is written.
@@ -52,9 +54,11 @@ struct Exchange<'x> {
     method: Method,
     version: Version,
     persistent: bool,
+    /// Whether the origin's connection may carry another exchange, as far as the request is concerned.
+    reusable: bool,
     sent: Instant,
-    /// Whether the request has gone up as a whole, so that the client's side may be watched for its end.
-    gone_up: Cell<bool>,
+    /// When the request had gone up as a whole: from then on the client's side may be watched for its end, and the response is waited for.
+    gone_up: Cell<Option<Instant>>,
 }
 
 impl Connection {
@@ -130,8 +134,10 @@ impl Connection {
             method,
             version,
             persistent,
+            // Some origins take the body of such a request for the next request, and answer both.
+            reusable: framing == Framing::None || method == Method::Other,
             sent: Instant::now(),
-            gone_up: Cell::new(false),
+            gone_up: Cell::new(None),
         };
         let whole = match framing {
             Framing::None => Some(0),
@@ -190,9 +196,9 @@ impl Connection {
                 outcome.code = Some(code);
                 Next::Abort
             }
-            End::ClientGone => {
+            End::ClientGone | End::ClientStalled => {
                 self.upstream = None;
-                outcome.code = Some("client_gone");
+                outcome.code = Some(if matches!(end, End::ClientGone) { "client_gone" } else { "client_stalled" });
                 Next::Abort
             }
         };
@@ -202,7 +208,7 @@ impl Connection {
             End::Delivered { .. } => Ending::Delivered,
             End::Failed { status, .. } => Ending::failed(*status),
             End::Cut { .. } => Ending::Cut,
-            End::ClientGone => Ending::ClientGone,
+            End::ClientGone | End::ClientStalled => Ending::ClientGone,
         };
         self.worker.counters.concluded(ending, &outcome);
         let Some((status, code)) = answer else {
@@ -221,7 +227,7 @@ impl Connection {
 impl Exchange<'_> {
     /// A request that is here as a whole: one entry into the kernel sends it and waits for the response.
     async fn short(&self, out: &mut Vec<u8>) -> End {
-        self.gone_up.set(true);
+        self.gone_up.set(Some(Instant::now()));
         let sent = self.upstream.send_then_fill(std::mem::take(out));
         match relay::patiently(self.bounds.response_head, sent, Some(self.client)).await {
             Waited::Done((Ok(Filled::Bytes), back)) => {
@@ -242,8 +248,8 @@ impl Exchange<'_> {
     /// A request whose body is still arriving: it goes up while the response, which may come early, is awaited.
     async fn long(&self, framing: Framing, expects_continue: bool, out: &mut Vec<u8>) -> End {
         if expects_continue && self.client.pending() == 0 {
-            let (told, _) = self.client.send(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()).await;
-            if told.is_err() {
+            let told = self.client.send(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec());
+            if !matches!(engine::timeout(self.bounds.body, told).await, Ok((Ok(()), _))) {
                 return End::ClientGone;
             }
         }
@@ -266,7 +272,7 @@ impl Exchange<'_> {
             let mut down = pin!(self.download(&mut response));
             match engine::race(up.as_mut(), down.as_mut()).await {
                 Either::Left(Ok(())) => {
-                    self.gone_up.set(true);
+                    self.gone_up.set(Some(Instant::now()));
                     down.await
                 }
                 Either::Left(Err(Broken::Sender(code))) => match self.tally.status.get() {
@@ -275,6 +281,10 @@ impl Exchange<'_> {
                 },
                 // An origin that stops reading has usually answered; whatever follows, both connections end here.
                 Either::Left(Err(Broken::Receiver)) => ended(down.await),
+                Either::Left(Err(Broken::Stalled)) => match self.tally.status.get() {
+                    None => failed(504, "upstream_timeout", "the origin does not read the request".to_owned()),
+                    Some(_) => End::Cut { code: "upstream_timeout" },
+                },
                 Either::Right(end) => ended(end),
             }
         };
@@ -302,12 +312,12 @@ impl Exchange<'_> {
                     if out.is_empty() {
                         continue;
                     }
-                    let (told, mut back) = self.client.send(std::mem::take(out)).await;
+                    let told = self.client.send(std::mem::take(out));
+                    let Ok((Ok(()), mut back)) = engine::timeout(self.bounds.body, told).await else {
+                        return End::ClientGone;
+                    };
                     back.clear();
                     *out = back;
-                    if told.is_err() {
-                        return End::ClientGone;
-                    }
                 }
                 Ok(Answer::Final { framing, delivery, upstream, client }) => {
                     self.tally.upstream_ns.set(nanos_since(self.sent));
@@ -320,6 +330,7 @@ impl Exchange<'_> {
                         },
                         Err(Broken::Sender(code)) => End::Cut { code },
                         Err(Broken::Receiver) => End::ClientGone,
+                        Err(Broken::Stalled) => End::ClientStalled,
                     };
                 }
                 Err(code) => return failed(502, code, String::new()),
@@ -336,11 +347,16 @@ impl Exchange<'_> {
                 Ok(Progress::More) => {}
                 Err(error) => return Err(failed(502, error.code(), String::new())),
             }
-            let watched = self.gone_up.get().then_some(self.client);
-            match relay::patiently(self.bounds.response_head, self.upstream.fill(), watched).await {
+            let gone_up = self.gone_up.get();
+            // The whole head has one bound, from the end of the request, however slowly its bytes come.
+            let bound = self.bounds.response_head;
+            let left = gone_up.map_or(bound, |at| bound.saturating_sub(at.elapsed()));
+            match relay::patiently(left, self.upstream.fill(), gone_up.map(|_| self.client)).await {
                 Waited::Done(Ok(Filled::Bytes)) => {}
                 Waited::Done(Ok(Filled::End { .. })) => return Err(failed(502, "upstream_closed", String::new())),
                 Waited::Done(Err(error)) => return Err(failed(502, "upstream_closed", error.to_string())),
+                // The request is still on its way, which has bounds of its own.
+                Waited::Expired if gone_up.is_none() => {}
                 Waited::Expired => return Err(failed(504, "upstream_timeout", String::new())),
                 Waited::Gone => return Err(End::ClientGone),
             }
@@ -352,6 +368,8 @@ impl Exchange<'_> {
         let head = head::response(bytes).map_err(|error| error.code())?;
         match head.status {
             101 => return Err("response_upgrade"),
+            // RFC 9110 §15.2: no body, so a framing field is an attempt to have some recipient see one.
+            100..200 if framing::response(&head, "GET").is_err() => return Err("malformed"),
             // We have answered the expectation ourselves; a hint (RFC 8297) passes.
             100..200 => {
                 if head.status == 103 && self.version == Version::Http11 {
@@ -367,7 +385,8 @@ impl Exchange<'_> {
         let framing = framing::response(&head, method).map_err(|error| error.code())?;
         let announced = framing::declared_length(&head).map_err(|error| error.code())?;
         let delivery = Delivery::of(framing, announced, self.version);
-        let upstream = framing::persistent(head.version, &head.headers) && framing != ResponseFraming::UntilClose;
+        let upstream =
+            self.reusable && framing::persistent(head.version, &head.headers) && framing != ResponseFraming::UntilClose;
         let client = self.persistent && self.version == Version::Http11;
         self.tally.status.set(Some(head.status));
         wire::response(&head, delivery, !client, out);
@@ -375,7 +394,7 @@ impl Exchange<'_> {
     }
 
     async fn body(&self, framing: ResponseFraming, delivery: Delivery, out: &mut Vec<u8>) -> Result<(), Broken> {
-        let watched = self.gone_up.get();
+        let watched = self.gone_up.get().is_some();
         let way = Direction {
             from: self.upstream,
             to: self.client,

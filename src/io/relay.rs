@@ -4,6 +4,7 @@
 //! that no size line, extension or trailer of one peer ever reaches the other.
 
 use std::cell::Cell;
+use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub(crate) enum Broken {
     Sender(&'static str),
     /// The receiver cannot be written to.
     Receiver,
+    /// The receiver has not taken a byte for too long.
+    Stalled,
 }
 
 /// How a decoded body leaves.
@@ -39,7 +42,7 @@ pub(crate) struct Direction<'t> {
     pub(crate) count: &'t Cell<u64>,
     /// Whether to notice that the receiver hangs up while the sender is silent. Only where nobody else reads from the receiver.
     pub(crate) watched: bool,
-    /// How long the sender may be silent.
+    /// How long the sender may be silent, and how long the receiver may take for what is sent.
     pub(crate) wait: Duration,
 }
 
@@ -55,9 +58,9 @@ pub(crate) async fn length(way: &Direction<'_>, length: u64, lead: &mut Vec<u8>)
             from.received(|bytes| lead.extend_from_slice(&bytes[..along]));
             from.consume(along);
             advance(count, &mut left, along);
-            send(to, lead).await?;
+            send(way, lead).await?;
         } else if here > 0 {
-            to.send_from(from, here).await.map_err(|_| Broken::Receiver)?;
+            taken(way, to.send_from(from, here)).await?;
             advance(count, &mut left, here);
         }
         if left == 0 {
@@ -71,13 +74,13 @@ pub(crate) async fn length(way: &Direction<'_>, length: u64, lead: &mut Vec<u8>)
 
 /// Relays a chunked body to its end. What is in `lead` goes out first, in one piece with the first chunks.
 pub(crate) async fn chunked(way: &Direction<'_>, reframe: Reframe, lead: &mut Vec<u8>) -> Result<(), Broken> {
-    let Direction { from, to, count, .. } = *way;
+    let Direction { from, count, .. } = *way;
     let mut decoder = Decoder::new();
     loop {
         let (consumed, ended) = from.received(|bytes| transcode(&mut decoder, bytes, reframe, lead, count))?;
         from.consume(consumed);
         if !lead.is_empty() {
-            send(to, lead).await?;
+            send(way, lead).await?;
         }
         if ended {
             return Ok(());
@@ -90,7 +93,7 @@ pub(crate) async fn chunked(way: &Direction<'_>, reframe: Reframe, lead: &mut Ve
 
 /// Relays until the sender closes its side.
 pub(crate) async fn until_close(way: &Direction<'_>, reframe: Reframe, lead: &mut Vec<u8>) -> Result<(), Broken> {
-    let Direction { from, to, count, .. } = *way;
+    let Direction { from, count, .. } = *way;
     loop {
         let here = from.pending().min(RELAY_BATCH_BYTES_MAX);
         if here > 0 {
@@ -99,7 +102,7 @@ pub(crate) async fn until_close(way: &Direction<'_>, reframe: Reframe, lead: &mu
             count.set(count.get() + here as u64);
         }
         if !lead.is_empty() {
-            send(to, lead).await?;
+            send(way, lead).await?;
         }
         if from.pending() > 0 {
             continue;
@@ -113,7 +116,7 @@ pub(crate) async fn until_close(way: &Direction<'_>, reframe: Reframe, lead: &mu
     }
     if reframe == Reframe::Chunks {
         lead.extend_from_slice(wire::LAST_CHUNK);
-        send(to, lead).await?;
+        send(way, lead).await?;
     }
     Ok(())
 }
@@ -160,11 +163,24 @@ fn chunk(data: &[u8], reframe: Reframe, out: &mut Vec<u8>) {
 }
 
 /// Sends `bytes` and leaves the vector empty, with its room.
-async fn send(to: &Transport, bytes: &mut Vec<u8>) -> Result<(), Broken> {
-    let (sent, mut back) = to.send(std::mem::take(bytes)).await;
-    back.clear();
-    *bytes = back;
-    sent.map_err(|_| Broken::Receiver)
+async fn send(way: &Direction<'_>, bytes: &mut Vec<u8>) -> Result<(), Broken> {
+    let leaving = std::mem::take(bytes);
+    taken(way, async {
+        let (sent, mut back) = way.to.send(leaving).await;
+        back.clear();
+        *bytes = back;
+        sent
+    })
+    .await
+}
+
+/// Waits for the receiver to take what is sent, as long as the sender may be silent: a peer that never reads is one that is gone.
+async fn taken(way: &Direction<'_>, send: impl Future<Output = io::Result<()>>) -> Result<(), Broken> {
+    match engine::timeout(way.wait, send).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(Broken::Receiver),
+        Err(_) => Err(Broken::Stalled),
+    }
 }
 
 async fn fill(way: &Direction<'_>) -> Result<(), Broken> {
@@ -197,12 +213,14 @@ pub(crate) enum Waited<T> {
 /// that left; a short wait, which is nearly every one, costs nothing for it.
 pub(crate) async fn patiently<F: Future>(bound: Duration, work: F, watched: Option<&Transport>) -> Waited<F::Output> {
     let mut work = pin!(work);
-    if let Ok(done) = engine::timeout(WATCH_AFTER, work.as_mut()).await {
+    let first = WATCH_AFTER.min(bound);
+    if let Ok(done) = engine::timeout(first, work.as_mut()).await {
         return Waited::Done(done);
     }
+    let rest = bound - first;
     let outcome = match watched {
-        None => engine::timeout(bound, work).await.map(Either::Left),
-        Some(peer) => engine::timeout(bound, engine::race(work, peer.gone())).await,
+        None => engine::timeout(rest, work).await.map(Either::Left),
+        Some(peer) => engine::timeout(rest, engine::race(work, peer.gone())).await,
     };
     match outcome {
         Ok(Either::Left(done)) => Waited::Done(done),

@@ -111,7 +111,8 @@ impl Transport {
         Taken::Heap(spare)
     }
 
-    /// Receives once and adds to the inbox. Dropping the future loses no byte.
+    /// Receives once and adds to the inbox. Dropping the future loses no byte. What is in the inbox already moves to memory of its own: the
+    /// engine's buffers are few, and a peer that sends one byte and waits must not hold one.
     ///
     /// # Errors
     /// Of the stream; `InvalidData` for TLS that cannot be read; `OutOfMemory` when the inbox is at its bound, which says that
@@ -121,6 +122,7 @@ impl Transport {
             if self.pending() >= TRANSPORT_INBOX_BYTES_MAX {
                 return Err(io::ErrorKind::OutOfMemory.into());
             }
+            self.inbox.borrow_mut().settle();
             let buf = self.stream.recv().await?;
             if let Some(filled) = self.add(buf)? {
                 return Ok(filled);
@@ -175,8 +177,9 @@ impl Transport {
             }
         };
         match (taken, &self.session) {
-            (Taken::Kernel(buf, _), None) => self.stream.send(buf).await,
-            (Taken::Kernel(buf, _), Some(_)) => self.send_sealed(&buf).await,
+            // A receiver that does not read holds what is being sent to it, so that it must not be the engine's last buffers.
+            (Taken::Kernel(buf, _), None) => self.stream.send(buf.settled_if_scarce()).await,
+            (Taken::Kernel(buf, _), Some(_)) => self.send_sealed(&buf.settled_if_scarce()).await,
             (Taken::Heap(bytes), _) => {
                 let (sent, bytes) = self.send(bytes).await;
                 from.give_back(bytes);
@@ -346,6 +349,15 @@ impl std::ops::Deref for Taken {
 }
 
 impl Inbox {
+    /// Copies what lies in the engine's buffer, which goes back. The next append would copy it anyway.
+    fn settle(&mut self) {
+        if let Inbox::Kernel(held) = self
+            && !held.is_empty()
+        {
+            *self = Inbox::Heap { bytes: held.to_vec(), start: 0 };
+        }
+    }
+
     /// Joins `buf` to what is there. The join copies, but only where a message is split over reads.
     fn append(&mut self, buf: Buf) {
         match self {

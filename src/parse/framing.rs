@@ -39,6 +39,10 @@ pub fn request(head: &RequestHead<'_>) -> Result<Framing, FramingError> {
     if head.headers.upgrade().is_some() {
         return Err(FramingError::Upgrade);
     }
+    // RFC 9110 §9.3.8: TRACE reflects a request with its credentials to whoever sent it. No client of an API has a use for it.
+    if head.method == "TRACE" {
+        return Err(FramingError::Trace);
+    }
     // RFC 9110 §10.1.1: only this expectation exists, and 1.0 clients cannot have it.
     if head.headers.expect().is_some_and(|value| !value.eq_ignore_ascii_case(b"100-continue")) {
         return Err(FramingError::Expectation);
@@ -151,13 +155,15 @@ pub enum FramingError {
     Upgrade,
     /// An `Expect` other than `100-continue`.
     Expectation,
+    /// A TRACE request.
+    Trace,
 }
 
 impl FramingError {
     /// The status with which a request is refused. A response with any fault is answered with 502.
     pub fn status(&self) -> u16 {
         match self {
-            FramingError::EncodingUnknown | FramingError::Upgrade => 501,
+            FramingError::EncodingUnknown | FramingError::Upgrade | FramingError::Trace => 501,
             FramingError::Expectation => 417,
             _ => 400,
         }
@@ -169,6 +175,7 @@ impl FramingError {
             FramingError::Upgrade => "upgrade_unsupported",
             FramingError::EncodingUnknown => "encoding_unsupported",
             FramingError::Expectation => "expectation_unsupported",
+            FramingError::Trace => "method_unsupported",
             _ => "malformed",
         }
     }
@@ -186,6 +193,7 @@ impl fmt::Display for FramingError {
             FramingError::Switching => "the origin switches protocols without being asked",
             FramingError::Upgrade => "upgrading to another protocol is not supported",
             FramingError::Expectation => "the only expectation is 100-continue",
+            FramingError::Trace => "TRACE is not forwarded",
         })
     }
 }

@@ -101,20 +101,34 @@ impl Scan {
     }
 }
 
-/// Whether a connection's first bytes can be those of an HTTP/1.1 request: a method and a space. Answers as soon as they cannot, so that
-/// other protocols are refused at once rather than waited for. An HTTP/2 preface begins like a request.
+/// Whether a connection's first bytes are those of an HTTP/1.1 request, so that other protocols are refused at once rather than waited for.
+///
+/// The first line tells: it names a version. What no method has in it (controls, octets above 127) tells sooner. Blanks and line ends in front
+/// are left to the head's own rules, which refuse them with a status. An HTTP/2 preface begins like a request.
 pub fn opens_request(bytes: &[u8]) -> Progress<bool> {
     let bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
-    if matches!(bytes, [] | b"\r") {
-        return Progress::More;
+    match bytes {
+        [] | b"\r" => return Progress::More,
+        [b'\r' | b'\n' | b' ' | b'\t', ..] => return Progress::Done(true),
+        _ => {}
     }
-    let method = bytes.iter().take(METHOD_BYTES_MAX + 1).take_while(|&&byte| is_token(byte)).count();
-    match bytes.get(method) {
-        None if method <= METHOD_BYTES_MAX => Progress::More,
-        Some(b' ') if method > 0 && method <= METHOD_BYTES_MAX => Progress::Done(true),
-        _ => Progress::Done(false),
+    let method = bytes.iter().position(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).unwrap_or(bytes.len());
+    if bytes.iter().take(method).any(|byte| !byte.is_ascii_graphic()) {
+        return Progress::Done(false);
+    }
+    let Some(end) = memchr2(b'\r', b'\n', bytes) else {
+        return if bytes.len() > FIRST_LINE_BYTES_MAX { Progress::Done(true) } else { Progress::More };
+    };
+    match bytes.get(end..) {
+        Some(b"\r") => Progress::More,
+        // A bare CR, which the head's rules refuse.
+        Some([b'\r', next, ..]) if *next != b'\n' => Progress::Done(true),
+        _ => Progress::Done(bytes.get(..end).is_some_and(|line| memmem::find(line, b" HTTP/").is_some())),
     }
 }
+
+/// No valid request line is longer; what is, is refused as such.
+const FIRST_LINE_BYTES_MAX: usize = METHOD_BYTES_MAX + TARGET_BYTES_MAX + b"  HTTP/1.1".len();
 
 /// Reads the head of a request. `head` is exactly what [`Scan`] measured; one empty line in front is ignored.
 pub fn request(head: &[u8]) -> Result<RequestHead<'_>, HeadError> {
@@ -321,7 +335,7 @@ fn request_fault(head: &[u8], outcome: httparse::Result<usize>) -> HeadError {
         Err(httparse::Error::HeaderName | httparse::Error::HeaderValue | httparse::Error::TooManyHeaders) => {
             field_fault(head, outcome)
         }
-        _ if line.len() > METHOD_BYTES_MAX + TARGET_BYTES_MAX + b"  HTTP/1.1".len() => HeadError::TargetTooLong,
+        _ if line.len() > FIRST_LINE_BYTES_MAX => HeadError::TargetTooLong,
         _ => HeadError::RequestLine,
     }
 }

@@ -82,7 +82,8 @@ impl<'b> Headers<'b> {
     ///
     /// Left out is what belongs to one connection only (RFC 9110 §7.6.1) and what a proxy writes from its own parse: `Connection` and what it
     /// nominates, `Keep-Alive`, `Proxy-*`, `TE`, `Trailer`, `Transfer-Encoding`, `Upgrade`, `Content-Length`; in requests also `Host`,
-    /// `Expect` and `HTTP2-Settings`; in responses also `Alt-Svc`, which would lead the client around the proxy.
+    /// `Expect`, `HTTP2-Settings` and what would tell an origin another client, path or method than was decided on; in responses
+    /// also `Alt-Svc`, which would lead the client around the proxy.
     pub fn end_to_end(&self) -> impl Iterator<Item = (&'b str, &'b [u8])> + use<'b> {
         let headers = *self;
         self.iter().filter(move |(name, _)| !headers.is_rewritten(name))
@@ -90,7 +91,7 @@ impl<'b> Headers<'b> {
 
     /// Whether the field belongs to this connection only: by its definition, or because a `Connection` field nominates it.
     pub fn is_hop_by_hop(&self, name: &str) -> bool {
-        Known::of(name).is_some_and(Known::is_hop_by_hop) || self.is_nominated(name)
+        Known::of(name).is_some_and(Known::is_hop_by_hop) || is_prefixed(name, b"proxy-") || self.is_nominated(name)
     }
 
     /// The value of a field that may stand there once. Comma-separated lists are not taken apart.
@@ -142,7 +143,10 @@ impl<'b> Headers<'b> {
             Known::AltSvc => self.direction == Direction::Response,
             other => other.is_hop_by_hop(),
         });
-        by_definition || self.is_nominated(name)
+        by_definition
+            || is_prefixed(name, b"proxy-")
+            || self.direction == Direction::Request && contradicts(name)
+            || self.is_nominated(name)
     }
 
     fn is_nominated(&self, name: &str) -> bool {
@@ -214,6 +218,32 @@ fn trim(mut value: &[u8]) -> &[u8] {
         value = rest;
     }
     value
+}
+
+/// Whether a request field claims another origin of the request than the connection shows, or another target or method than the request
+/// line: some origins, and the frameworks on them, believe such a field more than what was decided on.
+fn contradicts(name: &str) -> bool {
+    // Few fields begin like that, so that most cost one comparison.
+    matches!(name.as_bytes().first(), Some(b'x' | b'X' | b'f' | b'F'))
+        && (is_prefixed(name, b"x-forwarded-")
+            || CONTRADICTING.iter().any(|field| name.len() == field.len() && is_same_name(name, field)))
+}
+
+/// Fields that some origin takes for where the request came from or what it asks for.
+const CONTRADICTING: [&str; 9] = [
+    "forwarded",
+    "x-forwarded",
+    "x-real-ip",
+    "x-original-url",
+    "x-original-host",
+    "x-rewrite-url",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+];
+
+fn is_prefixed(name: &str, prefix: &[u8]) -> bool {
+    name.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 /// Whether `name` is `lower` in any case. Both are tokens of one length, among which setting bit 5 only folds case where `lower` has letters,

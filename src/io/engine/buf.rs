@@ -54,6 +54,17 @@ impl Buf {
         }
     }
 
+    /// The same bytes; where the engine runs short of receive buffers, in memory of their own. For bytes whose fate hangs on a peer.
+    #[must_use]
+    pub fn settled_if_scarce(self) -> Buf {
+        let scarce = match &self.0 {
+            Repr::Empty => false,
+            Repr::Pooled { pool, .. } => 2 * pool.taken.get() > pool.uses.len(),
+            Repr::Heap { bytes, .. } => bytes.overflow_of.is_some(),
+        };
+        if scarce { Buf::from(self.to_vec()) } else { self }
+    }
+
     /// Keeps the first `count` bytes only.
     pub fn truncate(&mut self, count: usize) {
         match &mut self.0 {

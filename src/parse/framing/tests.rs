@@ -134,6 +134,12 @@ fn names_upgrades_and_expectations_that_are_not_met() {
 }
 
 #[test]
+fn refuses_trace() {
+    let fault = request(&head::request(b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n").expect("sound")).unwrap_err();
+    assert_eq!((fault.code(), fault.status()), ("method_unsupported", 501));
+}
+
+#[test]
 fn waits_for_continue_in_http_1_1_only() {
     let expecting = |version: &str, lines: &str| {
         let text = format!("PUT / HTTP/{version}\r\nHost: a\r\n{lines}\r\n");

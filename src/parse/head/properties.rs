@@ -22,7 +22,7 @@ pub fn request_properties(bytes: &[u8]) {
     assert!(parsed.headers.iter().eq(naive.fields.iter().copied()));
     assert_eq!(opens_request(bytes), Progress::Done(true));
     facts_equal_a_search(&parsed.headers);
-    end_to_end_is_a_subset(&parsed.headers, &["host", "expect"]);
+    end_to_end_is_a_subset(&parsed.headers, &CONTRADICTING);
     assert_eq!(framing::request(&parsed).ok(), naive_framing(&naive, parsed.version, true));
 
     let version = if parsed.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" };
@@ -122,7 +122,9 @@ fn facts_equal_a_search(headers: &Headers<'_>) {
 fn end_to_end_is_a_subset(headers: &Headers<'_>, also_left_out: &[&str]) {
     let nominated: Vec<String> = list(headers, "connection");
     let left_out = |name: &str| {
-        HOP_BY_HOP.contains(&name) || name == "content-length" || also_left_out.contains(&name) || {
+        let left_out = HOP_BY_HOP.contains(&name) || name == "content-length" || also_left_out.contains(&name);
+        let forwarded = name.starts_with("x-forwarded-") && also_left_out.contains(&"forwarded");
+        left_out || forwarded || name.starts_with("proxy-") || {
             nominated.iter().any(|option| option == name && !matches!(name, "close" | "keep-alive"))
         }
     };
@@ -154,6 +156,20 @@ const HOP_BY_HOP: [&str; 10] = [
     "transfer-encoding",
     "upgrade",
     "http2-settings",
+];
+/// What a request must not tell an origin, and what the proxy writes anew.
+const CONTRADICTING: [&str; 11] = [
+    "host",
+    "expect",
+    "forwarded",
+    "x-forwarded",
+    "x-real-ip",
+    "x-original-url",
+    "x-original-host",
+    "x-rewrite-url",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
 ];
 const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];
 const SINGLE: [&str; 16] = [
@@ -269,7 +285,7 @@ fn naive_framing(naive: &Naive<'_>, version: Version, is_request: bool) -> Optio
         field.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
     };
     let other_expectation = value("expect").is_some_and(|value| lower(&value) != "100-continue");
-    if is_request && (value("upgrade").is_some() || other_expectation) {
+    if is_request && (value("upgrade").is_some() || other_expectation || naive.start_line[0] == "TRACE") {
         return None;
     }
     match (value("transfer-encoding"), value("content-length")) {

@@ -275,19 +275,52 @@ fn tells_other_protocols_from_requests_at_once() {
         &b"SSH-2.0-x\r\n"[..],
         b"\x16\x03\x01",
         b"\0",
-        b" GET",
-        b"\n",
-        b"\r\n\r\n",
-        &[b'A'; METHOD_BYTES_MAX + 1],
+        b"AMQP\0\0\x09\x01",
+        b"G\x80T / HTTP/1.1\r\n",
         b"EHLO\r\n",
+        b"EHLO here\r\n",
+        b"GET /\r\n",
+        b"GET /\n",
+        b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nGET / HTTP/1.1\r\n",
     ] {
         assert_eq!(opens_request(beginning), Progress::Done(false), "{beginning:?}");
     }
-    for beginning in [&b""[..], b"\r", b"\r\n", b"G", b"GET", b"\r\nGET", &[b'A'; METHOD_BYTES_MAX]] {
+    for beginning in
+        [&b""[..], b"\r", b"\r\n", b"\r\n\r", b"G", b"GET ", b"\r\nGET", b"GET /\r", &[b'A'; FIRST_LINE_BYTES_MAX]]
+    {
         assert_eq!(opens_request(beginning), Progress::More, "{beginning:?}");
     }
-    for beginning in [&b"GET "[..], b"\r\nPOST ", b"PRI * "] {
+    for beginning in [
+        &b"GET / HTTP/1.1\r\n"[..],
+        b"\r\nPOST / HTTP/1.0\r\n",
+        b"PRI * HTTP/2.0\r\n",
+        // What follows is an error of the head, and answered as one.
+        b" GET",
+        b"\n",
+        b"\r\n\r\n",
+        b"GET /\rX",
+        &[b'A'; FIRST_LINE_BYTES_MAX + 1],
+    ] {
         assert_eq!(opens_request(beginning), Progress::Done(true), "{beginning:?}");
+    }
+}
+
+#[test]
+fn tells_the_protocol_alike_however_its_first_bytes_are_cut() {
+    for bytes in [
+        &b"SSH-2.0-x\r\n"[..],
+        b"GET / HTTP/1.1\r\n",
+        b"GET /\r\n\r\n",
+        b"\r\n\r\nGET",
+        b"G\0T / HTTP/1.1\r\n",
+        b"GET /\ra HTTP/1.1\r\n",
+    ] {
+        let whole = opens_request(bytes);
+        assert_ne!(whole, Progress::More);
+        for end in 0..bytes.len() {
+            let part = opens_request(&bytes[..end]);
+            assert!(part == Progress::More || part == whole, "{bytes:?} cut at {end}");
+        }
     }
 }
 

@@ -56,6 +56,21 @@ fn keeps_hop_by_hop_fields_back() {
 }
 
 #[test]
+fn keeps_back_what_contradicts_the_request() {
+    let text = "GET / HTTP/1.1\r\nHost: a\r\nForwarded: for=1\r\nX-Forwarded-For: 1\r\nx-forwarded-HOST: b\r\nX-Forwarded: x\r\nX-Real-IP: 1\r\n\
+         X-Original-URL: /b\r\nX-Rewrite-Url: /b\r\nX-HTTP-Method-Override: DELETE\r\nX-Method-Override: PUT\r\nX-HTTP-Method: PUT\r\n\
+         X-Original-Host: b\r\nProxy-Status: x\r\nX-Forward: kept\r\nProxies: kept\r\n\r\n";
+    let head = asked(text).unwrap();
+    assert_eq!(head.headers.end_to_end().map(|(name, _)| name).collect::<Vec<_>>(), ["X-Forward", "Proxies"]);
+    // In a response nothing is claimed by them.
+    let text =
+        b"HTTP/1.1 200 OK\r\nX-Forwarded-For: 1\r\nProxy-Authentication-Info: x\r\nProxy-Authenticate: Basic\r\n\r\n";
+    response_properties(text);
+    let head = response(text).unwrap();
+    assert_eq!(head.headers.end_to_end().map(|(name, _)| name).collect::<Vec<_>>(), ["X-Forwarded-For"]);
+}
+
+#[test]
 fn keeps_back_what_a_response_nominates() {
     let text =
         b"HTTP/1.1 200 OK\r\nX-Hop: 1\r\nConnection: keep-alive, x-hop\r\nAlt-Svc: h3\r\nHost: odd\r\nX-End: 2\r\n\r\n";
