@@ -154,6 +154,7 @@ impl Proxy {
     pub(super) fn client(&self) -> TcpStream {
         let stream = TcpStream::connect(self.listener).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
         stream
     }
 
@@ -234,6 +235,7 @@ pub(super) fn origin<T: Send + 'static>(
         for stream in listener.incoming() {
             let stream = stream.unwrap();
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.set_nodelay(true).unwrap();
             if seen.send(script(stream)).is_err() {
                 return;
             }

@@ -5,6 +5,7 @@ mod harness;
 mod identity;
 mod refusals;
 mod relays;
+mod vectors;
 
 /// Runs a claim once per backend, as two tests of its name.
 macro_rules! on_both {
