@@ -114,6 +114,10 @@ pub const AUDIT_RING_BYTES_MIN: usize = 128 * 1024;
 pub const AUDIT_RING_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// Most rings that one writer drains.
 pub const AUDIT_RINGS_MAX: usize = 1024;
+/// Most entries of the folder of ring files that a start looks at; each killed process leaves one until its log's next start.
+pub const AUDIT_RING_FILES_MAX: usize = 100_000;
+/// Most logs of other killed writers that one start puts in order.
+pub const AUDIT_ORPHANS_MAX: usize = 16;
 /// Bytes taken from one ring before the next has its turn, and before the producer sees the room again.
 pub const AUDIT_DRAIN_BYTES: usize = 256 * 1024;
 /// Bytes that the writer keeps in memory until the disk has confirmed them; it stops draining beyond.

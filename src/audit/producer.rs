@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::facts::{DecisionFacts, DecisionId, LifecycleFacts, Nanos, OutcomeFacts};
 use super::record::{Decision, Event, Outcome, Schema};
-use super::ring::{Claim, Full, Tail};
+use super::ring::{Claim, Full, Promise, Tail};
 
 /// Why a record was not taken. The refusal is counted, and the count goes on record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,37 +58,15 @@ impl Health {
     }
 }
 
-/// What a producer refused, in total; written by it alone, read by the writer for `gap` records.
-#[derive(Debug, Default)]
-pub(super) struct Losses {
-    pub(super) full: Counts,
-    pub(super) unwritable: Counts,
-}
-
-/// Totals by what the caller wanted to record.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    pub(super) allows: AtomicU64,
-    pub(super) denies: AtomicU64,
-    pub(super) events: AtomicU64,
-}
-
-impl Losses {
-    fn count(&self, refused: Refused, which: fn(&Counts) -> &AtomicU64) {
-        let counter = which(match refused {
-            Refused::Full => &self.full,
-            Refused::Unwritable => &self.unwritable,
-        });
-        // One writer, so a load and a store do; a read-modify-write would lock the line.
-        counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
-    }
-}
+/// What the caller wanted to record, as its losses are counted.
+const ALLOW: usize = 0;
+const DENY: usize = 1;
+const EVENT: usize = 2;
 
 /// A producer on its way to its thread. Rings have exactly one producing thread, so this can be sent and the [`Producer`] cannot.
 #[derive(Debug)]
 pub struct Seat {
     pub(super) tail: Tail,
-    pub(super) losses: Arc<Losses>,
     pub(super) health: Arc<Health>,
     /// High half of every decision id of this producer, random.
     pub(super) prefix: u64,
@@ -97,9 +75,9 @@ pub struct Seat {
 impl Seat {
     /// Makes the producer, on the thread that will use it.
     pub fn take(self) -> Producer {
-        let Self { tail, losses, health, prefix } = self;
+        let Self { tail, health, prefix } = self;
         let inner = Inner { tail, prefix, next: 0, now: Nanos(0) };
-        Producer(Rc::new(Desk { inner: RefCell::new(inner), losses, health }))
+        Producer(Rc::new(Desk { inner: RefCell::new(inner), health }))
     }
 }
 
@@ -110,7 +88,6 @@ pub struct Producer(Rc<Desk>);
 #[derive(Debug)]
 struct Desk {
     inner: RefCell<Inner>,
-    losses: Arc<Losses>,
     health: Arc<Health>,
 }
 
@@ -128,20 +105,21 @@ impl Producer {
     /// Records a decision that lets something pass, and holds back the room for its outcome; or does neither. When this returns `Ok`, the
     /// record is in the ring: the caller may send the first byte upstream.
     pub fn allow(&self, time: Nanos, facts: &DecisionFacts<'_>) -> Result<Credit, Refused> {
-        match self.0.decide(Claim::Opening, time, facts) {
-            Ok(id) => Ok(Credit { desk: Rc::clone(&self.0), id, open: true }),
-            Err(refused) => Err(self.0.refuse(refused, |counts| &counts.allows)),
+        match self.0.decide(true, time, facts) {
+            Ok((id, promise)) => Ok(Credit { desk: Rc::clone(&self.0), id, promise }),
+            Err(refused) => Err(self.0.refuse(refused, ALLOW)),
         }
     }
 
     /// Records a decision that ends here: a denial that was answered, a name that was not given.
     pub fn deny(&self, time: Nanos, facts: &DecisionFacts<'_>) -> Result<DecisionId, Refused> {
-        self.0.decide(Claim::Plain, time, facts).map_err(|refused| self.0.refuse(refused, |counts| &counts.denies))
+        let decided = self.0.decide(false, time, facts);
+        decided.map(|(id, _)| id).map_err(|refused| self.0.refuse(refused, DENY))
     }
 
     /// Records what happened to the proxy.
     pub fn event(&self, time: Nanos, facts: &LifecycleFacts<'_>) -> Result<(), Refused> {
-        self.0.event(time, facts).map_err(|refused| self.0.refuse(refused, |counts| &counts.events))
+        self.0.event(time, facts).map_err(|refused| self.0.refuse(refused, EVENT))
     }
 
     /// Whether the log can be written now: one load. [`Producer::allow`] and [`Producer::deny`] ask by themselves.
@@ -151,7 +129,12 @@ impl Producer {
 }
 
 impl Desk {
-    fn decide(&self, claim: Claim, time: Nanos, facts: &DecisionFacts<'_>) -> Result<DecisionId, Refused> {
+    fn decide(
+        &self,
+        opens: bool,
+        time: Nanos,
+        facts: &DecisionFacts<'_>,
+    ) -> Result<(DecisionId, Option<Promise>), Refused> {
         if !self.health.is_good() {
             return Err(Refused::Unwritable);
         }
@@ -160,11 +143,14 @@ impl Desk {
         let record = Decision::new(id, facts);
         let schema = Schema::of(facts.topic).0;
         inner.now = time;
+        let claim = if opens { Claim::Opening(inner.next) } else { Claim::Plain };
         match inner.tail.push(claim, record.bytes_max(), time.0, schema, |out| record.encode(out)) {
-            Ok(()) => inner.next = inner.next.wrapping_add(1),
-            Err(Full) => return Err(Refused::Full),
+            Ok(promise) => {
+                inner.next = inner.next.wrapping_add(1);
+                Ok((id, promise))
+            }
+            Err(Full) => Err(Refused::Full),
         }
-        Ok(id)
     }
 
     fn event(&self, time: Nanos, facts: &LifecycleFacts<'_>) -> Result<(), Refused> {
@@ -177,25 +163,27 @@ impl Desk {
         inner
             .tail
             .push(Claim::Plain, record.bytes_max(), time.0, Schema::LIFECYCLE.0, |out| record.encode(out))
+            .map(drop)
             .map_err(|Full| Refused::Full)
     }
 
     /// An outcome does not ask for health: its room is its own, and it is written when the disk is back.
-    fn outcome(&self, time: Option<Nanos>, outcome: &Outcome<'_>) {
+    fn outcome(&self, promise: Promise, time: Option<Nanos>, outcome: &Outcome<'_>) {
         let inner = &mut *self.inner.borrow_mut();
         let time = time.unwrap_or(inner.now);
         inner.now = time;
-        let pushed =
-            inner.tail.push(Claim::Promised, outcome.bytes_max(), time.0, Schema::OUTCOME.0, |out| outcome.encode(out));
-        debug_assert_eq!(pushed, Ok(()), "the room for an outcome is held back");
+        let claim = Claim::Promised(promise);
+        let pushed = inner.tail.push(claim, outcome.bytes_max(), time.0, Schema::OUTCOME.0, |out| outcome.encode(out));
+        debug_assert_eq!(pushed, Ok(None), "the room for an outcome is held back");
         if pushed.is_err() {
-            self.refuse(Refused::Full, |counts| &counts.events);
+            inner.tail.count((0, EVENT));
         }
     }
 
     #[cold]
-    fn refuse(&self, refused: Refused, which: fn(&Counts) -> &AtomicU64) -> Refused {
-        self.losses.count(refused, which);
+    fn refuse(&self, refused: Refused, what: usize) -> Refused {
+        let cause = usize::from(refused == Refused::Unwritable);
+        self.inner.borrow().tail.count((cause, what));
         refused
     }
 }
@@ -206,7 +194,8 @@ impl Desk {
 pub struct Credit {
     desk: Rc<Desk>,
     id: DecisionId,
-    open: bool,
+    /// Taken by the outcome.
+    promise: Option<Promise>,
 }
 
 impl Credit {
@@ -217,15 +206,16 @@ impl Credit {
 
     /// Records how it ended. Cannot fail: the room is held back.
     pub fn outcome(mut self, time: Nanos, facts: &OutcomeFacts<'_>) {
-        self.open = false;
-        self.desk.outcome(Some(time), &Outcome::new(self.id, facts));
+        if let Some(promise) = self.promise.take() {
+            self.desk.outcome(promise, Some(time), &Outcome::new(self.id, facts));
+        }
     }
 }
 
 impl Drop for Credit {
     fn drop(&mut self) {
-        if self.open {
-            self.desk.outcome(None, &Outcome::aborted(self.id));
+        if let Some(promise) = self.promise.take() {
+            self.desk.outcome(promise, None, &Outcome::aborted(self.id));
         }
     }
 }

@@ -30,7 +30,7 @@ fn facts() -> DecisionFacts<'static> {
 
 fn desk() -> (Producer, ring::Head) {
     let (tail, head) = ring::ring(crate::limits::AUDIT_RING_BYTES);
-    let seat = Seat { tail, losses: Arc::default(), health: Arc::default(), prefix: 1 };
+    let seat = Seat { tail, health: Arc::default(), prefix: 1 };
     (seat.take(), head)
 }
 
@@ -90,9 +90,11 @@ fn measures_the_producer() {
     let (producer, head) = desk();
     let head = std::cell::RefCell::new(head);
     let drain = || {
-        head.borrow_mut().drain(usize::MAX, |record| {
+        let mut head = head.borrow_mut();
+        head.take(usize::MAX, 0, |record| {
             black_box(record.payload);
         });
+        head.release();
     };
     let deny = |n| {
         black_box(producer.deny(Nanos(n), black_box(&facts)).unwrap());

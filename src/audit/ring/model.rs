@@ -4,7 +4,7 @@
 
 use super::*;
 
-fn push(tail: &mut Tail, claim: Claim, number: u64, length: usize) -> Result<(), Full> {
+fn push(tail: &mut Tail, claim: Claim, number: u64, length: usize) -> Result<Option<Promise>, Full> {
     tail.push(claim, length, number, 7, |out| {
         out.fill(u8::try_from(number).unwrap_or(0));
         Some(length)
@@ -13,10 +13,11 @@ fn push(tail: &mut Tail, claim: Claim, number: u64, length: usize) -> Result<(),
 
 /// What one drain yields; each record checked against what was pushed under its number.
 fn take(head: &mut Head, seen: &mut Vec<u64>) {
-    head.drain(usize::MAX, |record| {
+    head.take(usize::MAX, 0, |record| {
         assert!(record.payload.iter().all(|&octet| u64::from(octet) == record.time));
         seen.push(record.time);
     });
+    head.release();
 }
 
 /// `lead` small records go round first, so that the wrap falls at every place. Then the producer pushes more than a lap while the consumer
@@ -63,13 +64,14 @@ fn keeps_its_promise_while_the_consumer_is_at_work() {
             take(&mut head, &mut seen);
         }
         let producer = loom::thread::spawn(move || {
-            let opened = push(&mut tail, Claim::Opening, 7, 16).is_ok();
-            let mut pushed = 7 + u64::from(opened);
+            let opened = push(&mut tail, Claim::Opening(7), 7, 16).ok().flatten();
+            let mut pushed = 7 + u64::from(opened.is_some());
             while push(&mut tail, Claim::Plain, pushed, 112).is_ok() && pushed < 12 {
                 pushed += 1;
             }
-            if opened {
-                assert_eq!(push(&mut tail, Claim::Promised, pushed, AUDIT_CREDIT_BYTES - HEADER), Ok(()));
+            if let Some(promise) = opened {
+                let claim = Claim::Promised(promise);
+                assert_eq!(push(&mut tail, claim, pushed, AUDIT_CREDIT_BYTES - HEADER), Ok(None));
             }
         });
         take(&mut head, &mut seen);

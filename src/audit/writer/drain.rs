@@ -5,53 +5,24 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::super::facts::{Lifecycle, LifecycleFacts, Nanos};
-use super::super::producer::{Counts, Health, Losses};
+use super::super::producer::Health;
 use super::super::record::{Event, Gap, Schema};
 use super::super::ring::Head;
 use super::log::Log;
+use super::rings::RingFile;
 use super::{Control, Summary, Trouble, WriteError, WriterOptions, now};
 use crate::limits::{
     AUDIT_DRAIN_AIM_BYTES, AUDIT_DRAIN_BYTES, AUDIT_FINISH_WAIT, AUDIT_POLL_MAX, AUDIT_POLL_MIN, AUDIT_RETRY_WAIT,
     AUDIT_SYNC_BYTES,
 };
 
-/// One ring and what of its losses is on record.
-#[derive(Debug)]
-pub(super) struct Lane {
-    head: Head,
-    losses: Arc<Losses>,
-    told: [[u64; 3]; 2],
-}
-
-impl Lane {
-    pub(super) fn new(head: Head, losses: Arc<Losses>) -> Self {
-        Self { head, losses, told: [[0; 3]; 2] }
-    }
-
-    /// What was refused since the last call, by cause.
-    fn losses(&mut self, ring: u32) -> [Option<Gap>; 2] {
-        let read = |counts: &Counts| {
-            [&counts.allows, &counts.denies, &counts.events].map(|counter| counter.load(Ordering::Acquire))
-        };
-        let totals = [read(&self.losses.full), read(&self.losses.unwritable)];
-        let mut gaps = [None; 2];
-        for (at, cause) in [(0, 1), (1, 2)] {
-            let [allows, denies, events] =
-                [0, 1, 2].map(|which: usize| totals[at][which].wrapping_sub(self.told[at][which]));
-            if totals[at] != self.told[at] {
-                gaps[at] = Some(Gap { ring, cause, allows, denies, events });
-            }
-        }
-        self.told = totals;
-        gaps
-    }
-}
-
 /// The thread's state.
 #[derive(Debug)]
 pub(super) struct Drain {
     log: Log,
-    lanes: Vec<Lane>,
+    rings: Vec<Head>,
+    /// Where the rings live; removed when the log is closed in good order.
+    ring_file: RingFile,
     health: Arc<Health>,
     control: Arc<Control>,
     options: WriterOptions,
@@ -76,13 +47,13 @@ impl Drain {
     #[allow(clippy::disallowed_methods, reason = "the writer has timers of its own")]
     pub(super) fn new(
         log: Log,
-        lanes: Vec<Lane>,
+        (rings, ring_file): (Vec<Head>, RingFile),
         health: Arc<Health>,
         control: Arc<Control>,
         options: WriterOptions,
     ) -> Self {
         let start = Instant::now();
-        Self { log, lanes, health, control, options, first: 0, synced: start, signed: start, refused: None }
+        Self { log, rings, ring_file, health, control, options, first: 0, synced: start, signed: start, refused: None }
     }
 
     #[allow(clippy::disallowed_methods, reason = "the writer has timers of its own")]
@@ -141,9 +112,11 @@ impl Drain {
         if self.refused.is_some() {
             // Whatever failed, the batch has it: nothing new before that is on disk and vouched for.
             self.log.vouch(now(), false)?;
+            self.release();
         }
         let moved = self.drain();
         self.log.flush()?;
+        self.release();
         let since = turn.saturating_duration_since(self.synced);
         if self.log.unsynced() > 0 && (since >= self.options.sync_wait || self.log.unsynced() >= AUDIT_SYNC_BYTES) {
             self.log.sync()?;
@@ -163,22 +136,22 @@ impl Drain {
     /// Takes what the rings hold, as far as the batch may grow.
     fn drain(&mut self) -> usize {
         let mut moved = 0;
-        let lanes = self.lanes.len();
-        for turn in 0..lanes {
+        let rings = self.rings.len();
+        for turn in 0..rings {
             if self.log.unsynced() >= AUDIT_SYNC_BYTES {
                 break;
             }
-            let index = (self.first + turn) % lanes;
-            let Some(lane) = self.lanes.get_mut(index) else { break };
-            moved += lane.head.drain(AUDIT_DRAIN_BYTES, |record| {
-                self.log.append(Nanos(record.time), Schema(record.schema), record.payload);
-            });
-            for gap in lane.losses(u32::try_from(index).unwrap_or(u32::MAX)).into_iter().flatten() {
-                self.log.append_gap(now(), &gap);
-            }
+            let index = (self.first + turn) % rings;
+            let Some(ring) = self.rings.get_mut(index) else { break };
+            moved += take(&mut self.log, ring, index);
         }
-        self.first = (self.first + 1) % lanes;
+        self.first = (self.first + 1) % rings;
         moved
+    }
+
+    /// The kernel has what was taken, so it survives this process without the rings.
+    fn release(&mut self) {
+        self.rings.iter_mut().for_each(Head::release);
     }
 
     #[cold]
@@ -208,16 +181,19 @@ impl Drain {
     /// Whether every producer is gone and everything it left is taken.
     fn is_drained(&self) -> bool {
         // In this order: what a producer committed before it was gone is seen after.
-        self.refused.is_none() && self.lanes.iter().all(|lane| lane.head.is_closed() && lane.head.is_empty())
+        self.refused.is_none() && self.rings.iter().all(|ring| ring.is_closed() && ring.is_empty())
     }
 
     #[allow(clippy::disallowed_methods, reason = "the writer has timers of its own")]
     fn close(mut self, deadline: Instant) -> Result<Summary, WriteError> {
-        let abandoned = self.lanes.iter().filter(|lane| !lane.head.is_closed()).count();
+        let abandoned = self.rings.iter().filter(|ring| !ring.is_closed()).count();
         let mut stopped = false;
         loop {
             let trouble = match self.end(&mut stopped) {
-                Ok(records) => return Ok(Summary { log: self.log.id(), records, abandoned }),
+                Ok(records) => {
+                    self.ring_file.remove().map_err(WriteError::Io)?;
+                    return Ok(Summary { log: self.log.id(), records, abandoned });
+                }
                 Err(trouble) => trouble,
             };
             if Instant::now() + AUDIT_RETRY_WAIT >= deadline {
@@ -235,6 +211,7 @@ impl Drain {
             }
             // With an empty batch, a drain that moves nothing has found nothing.
             self.log.sync()?;
+            self.release();
             if self.drain() == 0 {
                 self.event(Lifecycle::Stop, "");
                 *stopped = true;
@@ -244,6 +221,22 @@ impl Drain {
         self.log.vouch(now(), true)?;
         Ok(self.log.records())
     }
+}
+
+/// Puts on record what a ring holds, up to [`AUDIT_DRAIN_BYTES`], and what it refused. Returns the bytes of the ring that were taken.
+pub(super) fn take(log: &mut Log, ring: &mut Head, index: usize) -> usize {
+    let moved = ring.take(AUDIT_DRAIN_BYTES, log.records(), |record| {
+        log.append(Nanos(record.time), Schema(record.schema), record.payload);
+    });
+    for (cause, code) in [(0, 1), (1, 2)] {
+        if let Some(losses) = ring.lost(cause) {
+            let [allows, denies, events] = losses;
+            let ring_number = u32::try_from(index).unwrap_or(u32::MAX);
+            ring.tell(cause, losses, log.records());
+            log.append_gap(now(), &Gap { ring: ring_number, cause: code, allows, denies, events });
+        }
+    }
+    moved
 }
 
 /// Appends a record about the writer itself.

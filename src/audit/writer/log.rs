@@ -97,6 +97,11 @@ impl Log {
         self.batch.len() - LINK_BYTES
     }
 
+    /// Whether the kernel has not yet got everything.
+    pub(super) fn has_news(&self) -> bool {
+        self.written < self.unsynced()
+    }
+
     /// Octets of the segment so far.
     pub(super) fn segment_bytes(&self) -> u64 {
         self.durable + self.unsynced() as u64

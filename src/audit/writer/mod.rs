@@ -5,11 +5,14 @@
 //! [`WriterOptions::head_wait`]. When the disk refuses, producers are told within one turn, nothing more is drained (the outcomes of what
 //! is under way have their room in the rings), and every attempt starts again from what the disk has confirmed.
 //!
-//! Files: [`open`] takes over a folder, [`log`] appends to it, [`drain`] is the thread.
+//! Files: [`open`] takes over a folder, [`rings`] keeps the rings' memory and takes up what a killed process left there, [`log`] appends,
+//! [`drain`] is the thread.
 
 mod drain;
+mod lock;
 mod log;
 mod open;
+mod rings;
 
 pub(super) use open::{HEADS_FOLDER, PUBLIC_KEY_FILE, is_held};
 
@@ -24,8 +27,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::rand;
 
 use super::facts::{Mode, Nanos};
-use super::producer::{Health, Losses, Seat};
-use super::ring;
+use super::producer::{Health, Seat};
 use super::segment::LogId;
 use crate::limits;
 
@@ -206,17 +208,21 @@ impl Writer {
             return Err(StartError::Rings(options.rings));
         }
         let health = Arc::new(Health::default());
-        let (mut seats, mut lanes) = (Vec::new(), Vec::new());
-        for _ in 0..options.rings {
-            let (tail, head) = ring::ring(options.ring_bytes);
-            let losses = Arc::new(Losses::default());
-            lanes.push(drain::Lane::new(head, Arc::clone(&losses)));
-            seats.push(Seat { tail, losses, health: Arc::clone(&health), prefix: random()? });
-        }
         let log = open::open(&options)?;
         let id = log.id();
+        open::adopt(&options, id);
+        let sizes = (options.rings, options.ring_bytes);
+        let ring_file = rings::RingFile::create(&options.state, (id, &options.dir), sizes)?;
+        let (mut seats, mut heads) = (Vec::new(), Vec::new());
+        for index in 0..options.rings {
+            let prefix = random()?;
+            let (tail, head) = ring_file.ring(index, prefix)?;
+            heads.push(head);
+            seats.push(Seat { tail, health: Arc::clone(&health), prefix });
+        }
+        ring_file.publish()?;
         let control = Arc::new(Control::default());
-        let drain = drain::Drain::new(log, lanes, health, Arc::clone(&control), options.clone());
+        let drain = drain::Drain::new(log, (heads, ring_file), health, Arc::clone(&control), options.clone());
         let thread = std::thread::Builder::new()
             .name("ringfence-audit".to_owned())
             .spawn(move || drain.run())

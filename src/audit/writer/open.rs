@@ -8,16 +8,13 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
-
 use super::super::chain::Link;
 use super::super::facts::Lifecycle;
 use super::super::head::{Key, SignedHead};
 use super::super::read::{self, Check, ReadError, SegmentFile};
 use super::super::segment::{Fault, HEADER_BYTES, LogId};
 use super::log::{Log, Place, Position, replace};
-use super::{StartError, Trouble, WriterOptions, drain, now, random, trouble};
+use super::{StartError, Trouble, WriterOptions, drain, lock, now, random, rings, trouble};
 use crate::limits::AUDIT_HEAD_FILE_BYTES_MAX;
 
 /// Under the state folder: the private key, PKCS#8 DER, 0600.
@@ -32,7 +29,7 @@ const LOCK_FILE: &str = "lock";
 /// Opens or begins the log, and puts `start` on disk.
 pub(super) fn open(options: &WriterOptions) -> Result<Log, StartError> {
     folder(&options.dir)?;
-    let lock = lock(options)?;
+    let lock = claim_folder(options)?;
     let heads = options.state.join(HEADS_FOLDER);
     folder(&heads)?;
     let key = key(&options.state)?;
@@ -43,13 +40,46 @@ pub(super) fn open(options: &WriterOptions) -> Result<Log, StartError> {
     };
     let folder = File::open(&options.dir).map_err(trouble("open", &options.dir))?;
     let place = Place { dir: options.dir.clone(), folder, heads, key, _lock: lock };
+    let safe = position.seq;
     let mut log = Log::begin(place, position, now())?;
-    if let Some(finding) = finding {
-        drain::lifecycle(&mut log, options, Lifecycle::Recovered, &finding);
+    let mut findings: Vec<String> = finding.into_iter().collect();
+    let mut left = rings::left_behind(&options.state, log.id(), safe, &mut findings)?;
+    for rings in &mut left {
+        findings.push(rings.take_up(&mut log, options.segment_bytes)?);
+    }
+    if !findings.is_empty() {
+        drain::lifecycle(&mut log, options, Lifecycle::Recovered, &findings.join("; "));
     }
     drain::lifecycle(&mut log, options, Lifecycle::Start, "");
     log.vouch(now(), false)?;
+    // What they held is on disk. Until here the next start would find them again.
+    left.iter().try_for_each(rings::LeftBehind::remove)?;
     Ok(log)
+}
+
+/// Closes logs of the same state folder whose writers were killed, with what their rings hold. Nothing of this writer's depends on it.
+pub(super) fn adopt(options: &WriterOptions, own: LogId) {
+    for (log, dir) in rings::orphans(&options.state, own).unwrap_or_default() {
+        let last = read::segments(&dir).ok().and_then(|mut segments| segments.pop());
+        let is_it = last
+            .and_then(|segment| read::open(&segment.path, Check::Sums).ok())
+            .is_some_and(|reader| reader.header().log == log);
+        if !is_it {
+            continue;
+        }
+        let theirs = WriterOptions { dir, agent: String::new(), mode: None, policy: None, ..options.clone() };
+        match open(&theirs).and_then(|log| Ok(close(log, &theirs)?)) {
+            // Its writer lives, or another start was faster.
+            Ok(()) | Err(StartError::Held { .. }) => {}
+            Err(error) => tracing::warn!(%error, "the audit log of a killed process cannot be put in order"),
+        }
+    }
+}
+
+fn close(mut log: Log, options: &WriterOptions) -> Result<(), Trouble> {
+    drain::lifecycle(&mut log, options, Lifecycle::Stop, "");
+    log.seal(now())?;
+    log.vouch(now(), true)
 }
 
 fn begin() -> Result<Position, StartError> {
@@ -58,13 +88,13 @@ fn begin() -> Result<Position, StartError> {
     Ok(Position { id, segment: 0, seq: 0, link: Link::default() })
 }
 
-fn folder(path: &Path) -> Result<(), StartError> {
+pub(super) fn folder(path: &Path) -> Result<(), StartError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(trouble("create", path))?;
     Ok(())
 }
 
 /// Takes the writer's lock, or says who holds it.
-fn lock(options: &WriterOptions) -> Result<File, StartError> {
+fn claim_folder(options: &WriterOptions) -> Result<File, StartError> {
     let path = options.dir.join(LOCK_FILE);
     let mut file = OpenOptions::new()
         .read(true)
@@ -74,12 +104,8 @@ fn lock(options: &WriterOptions) -> Result<File, StartError> {
         .mode(0o600)
         .open(&path)
         .map_err(trouble("open", &path))?;
-    match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole(libc::F_WRLCK))) {
-        Ok(_) => {}
-        Err(Errno::EAGAIN | Errno::EACCES) => {
-            return Err(StartError::Held { dir: options.dir.clone(), holder: holder(&mut file) });
-        }
-        Err(error) => return Err(trouble("lock", &path)(error.into()).into()),
+    if !lock::take(&file).map_err(trouble("lock", &path))? {
+        return Err(StartError::Held { dir: options.dir.clone(), holder: holder(&mut file) });
     }
     let agent = if options.agent.is_empty() { String::new() } else { format!(" (agent {})", options.agent) };
     let text = format!("process {}{agent}\n", std::process::id());
@@ -90,20 +116,7 @@ fn lock(options: &WriterOptions) -> Result<File, StartError> {
 /// Whether a writer holds the log in `dir`. Asks without taking the lock, so it never stands in a writer's way.
 pub(in super::super) fn is_held(dir: &Path) -> bool {
     let Ok(file) = File::open(dir.join(LOCK_FILE)) else { return false };
-    let mut lock = whole(libc::F_RDLCK);
-    let asked = fcntl(&file, FcntlArg::F_OFD_GETLK(&mut lock));
-    asked.is_ok() && lock.l_type != lock_type(libc::F_UNLCK)
-}
-
-/// An open-file-description lock on a whole file. It is released when the last descriptor of this opening is closed, however the
-/// process ends, and unlike `flock` it can be asked for.
-fn whole(kind: libc::c_int) -> libc::flock {
-    libc::flock { l_type: lock_type(kind), l_whence: lock_type(libc::SEEK_SET), l_start: 0, l_len: 0, l_pid: 0 }
-}
-
-#[allow(clippy::cast_possible_truncation, reason = "the kernel's lock types are 0 to 2")]
-fn lock_type(kind: libc::c_int) -> libc::c_short {
-    kind as libc::c_short
+    lock::is_taken(&file)
 }
 
 /// How the holder of a lock describes itself, on one line and without control characters.

@@ -9,6 +9,8 @@ use super::super::verify::{self, Trust, Verdict as Verification, Why};
 use super::*;
 use crate::audit::{DecisionFacts, Lifecycle, OutcomeFacts, Producer, Refused, Verdict};
 
+mod killed;
+
 struct Folders {
     _root: tempfile::TempDir,
     dir: PathBuf,
@@ -290,50 +292,6 @@ fn child(test: &str, folders: &Folders) -> Child {
 fn child_folders() -> Option<(PathBuf, PathBuf)> {
     let root = PathBuf::from(std::env::var_os("RINGFENCE_TEST_FOLDER")?);
     Some((root.join("log"), root.join("state")))
-}
-
-#[test]
-#[ignore = "runs in a child process"]
-fn writes_until_killed() {
-    let Some((dir, state)) = child_folders() else { return };
-    let short = Duration::from_millis(1);
-    let options = WriterOptions {
-        segment_bytes: 64 * 1024,
-        sync_wait: short,
-        head_wait: short,
-        ..WriterOptions::new(dir, state, 1)
-    };
-    let (_writer, producer) = start(options);
-    for number in 0.. {
-        if let Ok(credit) = producer.allow(Nanos(number), &allowance()) {
-            credit.outcome(Nanos(number), &OutcomeFacts::default());
-        }
-        if number % 64 == 0 {
-            println!("{number}");
-        }
-    }
-}
-
-#[test]
-fn is_never_called_tampered_after_kill_9() {
-    let folders = folders();
-    for round in 0..12_usize {
-        let mut child = child("writes_until_killed", &folders);
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let taken =
-            lines.map_while(Result::ok).filter(|line| line.parse::<u64>().is_ok()).take(1 + round * round * 7).count();
-        assert!(taken > 0, "the child wrote");
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let verdict = verdict(&folders);
-        assert!(!matches!(verdict, Verification::Tampered(_)), "round {round}: {verdict:?}");
-    }
-    let (writer, producer) = start(folders.options());
-    drop(producer);
-    writer.finish().unwrap();
-    assert!(is_ok(&folders), "{:?}", verdict(&folders));
-    let recovered = words(&folders.dir).iter().filter(|kind| *kind == "recovered").count();
-    assert_eq!(recovered, 12);
 }
 
 #[test]
