@@ -58,6 +58,10 @@ const KINDS: [Kind; 4] = [
 ];
 
 fn main() {
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    if let Some(kind) = arguments.next() {
+        return count(&kind, arguments.next().and_then(|rules| rules.parse().ok()).unwrap_or(10));
+    }
     println!(
         "{:<24} {:>8} {:>10} {:>10} {:>10} {:>12} {:>12} {:>14}",
         "policy", "rules", "p50 ns", "p99 ns", "max ns", "compile ms", "table KiB", "linear p50 ns"
@@ -69,12 +73,34 @@ fn main() {
     }
 }
 
-fn measure(kind: &Kind, rules: usize) {
+/// One decision, by a name that callgrind can be told to collect.
+#[inline(never)]
+fn decide_once(policy: &Policy, subject: &Subject<'_>) -> bool {
+    policy.decide(subject).rule.is_some()
+}
+
+/// 4,096 decisions of one kind, for `valgrind --tool=callgrind --collect-atstart=no --toggle-collect='*decide_once*'`.
+fn count(name: &str, rules: usize) {
+    let Some(kind) = KINDS.iter().find(|kind| kind.name.starts_with(name)) else { return };
+    let Some(policy) = load(Source { name: "bench", text: &policy_text(kind, rules) }).policy else { return };
+    let requests: Vec<_> = (0..4_096).map(|n| (kind.request)(n * 7_919 % rules)).collect();
+    let paths: Vec<[&str; 1]> = requests.iter().map(|(_, path, _)| [path.as_str()]).collect();
+    let subjects = requests.iter().zip(&paths).map(|((host, _, method), paths)| subject(host, paths, method));
+    let named = subjects.filter(|subject| black_box(decide_once(&policy, subject)));
+    println!("{} of {} decisions name a rule", named.count(), requests.len());
+}
+
+fn policy_text(kind: &Kind, rules: usize) -> String {
     let mut text = String::from("ringfence: v1\nrules:\n");
     for n in 0..rules {
         let effect = if n % 10 == 9 { "deny" } else { "allow" };
         let _ = writeln!(text, "  - {effect}: rule {n}\n    {}", (kind.rule)(n));
     }
+    text
+}
+
+fn measure(kind: &Kind, rules: usize) {
+    let text = policy_text(kind, rules);
     let started = Instant::now();
     let Some(policy) = load(Source { name: "bench", text: &text }).policy else {
         println!("{}: the policy does not load", kind.name);
@@ -106,7 +132,16 @@ fn measure(kind: &Kind, rules: usize) {
 }
 
 fn subject<'a>(host: &'a str, paths: &'a [&'a str], method: &'a str) -> Subject<'a> {
-    Subject { agent: "bench", scheme: Scheme::Https, host: Host::Name(host), port: 443, address: None, method, paths }
+    Subject {
+        agent: "bench",
+        scheme: Scheme::Https,
+        host: Host::Name(host),
+        port: 443,
+        address: None,
+        method,
+        paths,
+        ..Subject::EMPTY
+    }
 }
 
 /// Nanoseconds per call, one value a batch.

@@ -92,6 +92,32 @@ pub const POLICY_PATH_VISITS_MAX: usize = 256;
 pub const POLICY_SETS_MAX: usize = 24;
 /// A set with at most this many rules is a list, a larger one a bitmap.
 pub const POLICY_SET_LIST_MAX: usize = 32;
+/// Longest regular expression, glob or prefix of a value matcher, in octets.
+pub const POLICY_PATTERN_BYTES_MAX: usize = 4 * 1024;
+/// Deepest nesting of `not` in a value matcher.
+pub const POLICY_MATCHER_DEPTH_MAX: u32 = 4;
+/// Regular expressions that are tried in one automaton; an automaton that would be too large is halved.
+pub const POLICY_AUTOMATON_PATTERNS: usize = 32;
+/// Largest automaton.
+pub const POLICY_AUTOMATON_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// All automata of one policy together.
+pub const POLICY_AUTOMATA_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Memory that building one automaton may take.
+pub const POLICY_DETERMINIZE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Largest automaton before it is made deterministic: bounds what `{1000}{1000}` costs before it is refused.
+pub const POLICY_NFA_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Most requests that a rate counts; more is no limit.
+pub const POLICY_RATE_COUNT_MAX: u32 = 1_000_000;
+/// Agents for which each rate has a bucket at hand, at least.
+pub const POLICY_RATE_AGENTS: usize = 8;
+/// Fewest buckets of a policy with rates: what one rate has, for as many agents.
+pub const POLICY_RATE_BUCKETS_MIN: usize = 4 * 1024;
+/// Most buckets of a policy: 16 MiB.
+pub const POLICY_RATE_BUCKETS_MAX: usize = 1024 * 1024;
+/// Buckets that are looked at for one agent and rule before it counts as having no token.
+pub const POLICY_RATE_PROBES: usize = 64;
+/// How often a decision is made again because another worker took the last token in between.
+pub const POLICY_RATE_RETRIES: usize = 16;
 
 // ---------------------------------------------------------------------------------------------------------------------
 // audit: rings, records, segments
@@ -338,6 +364,9 @@ const _: () = {
     assert!(POLICY_RULES_MAX < (1 << 30));
     assert!(POLICY_VALUES_MAX < u32::MAX as usize);
     assert!(3 * POLICY_TEXT_BYTES_MAX < HEAD_BYTES_MAX);
+    assert!(POLICY_RATE_BUCKETS_MIN.is_power_of_two() && POLICY_RATE_BUCKETS_MAX.is_power_of_two());
+    assert!(POLICY_RATE_BUCKETS_MIN <= POLICY_RATE_BUCKETS_MAX && POLICY_RATE_PROBES < POLICY_RATE_BUCKETS_MIN);
+    assert!(POLICY_AUTOMATON_BYTES_MAX <= POLICY_AUTOMATA_BYTES_MAX);
     assert!(CHUNK_SIZE_DIGITS_MAX as usize * 4 == u64::BITS as usize);
     assert!(CHUNK_EXTENSION_LINE_BYTES_MAX < CHUNK_EXTENSION_BYTES_MAX);
     assert!(LABEL_BYTES_MAX < HOST_BYTES_MAX);

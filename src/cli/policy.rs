@@ -1,5 +1,6 @@
 //! `ringfence policy`: check policies, and explain what one decides.
 
+mod facts;
 mod request;
 
 use std::fs::File;
@@ -122,7 +123,7 @@ fn explain(file: &Path, request: &str, json: bool) -> ExitCode {
             return ExitCode::from(MISUSED);
         }
     };
-    asked.notes().for_each(|note| eprintln!("note: {note}"));
+    asked.notes(&policy).iter().for_each(|note| eprintln!("note: {note}"));
     let explanation = asked.explain(&policy);
     let printed = if json { print_json(&explanation) } else { print_text(&explanation, &policy) };
     match printed {

@@ -8,6 +8,7 @@ use clap::Args;
 
 use crate::cli::engine::EngineArgs;
 use crate::config;
+use crate::io::facts;
 use crate::io::run::{self, Options, RunError};
 use crate::policy::{self, Policy};
 
@@ -103,7 +104,12 @@ pub(crate) fn read_policy(file: &Path) -> Result<Policy, ExitCode> {
     for problem in &loaded.problems {
         eprintln!("{problem}");
     }
-    loaded.policy.ok_or(ExitCode::from(2))
+    let policy = loaded.policy.ok_or(ExitCode::from(2))?;
+    if let Some(unsupplied) = facts::unsupplied(&policy) {
+        eprintln!("ringfence: {name}: {unsupplied}");
+        return Err(ExitCode::from(2));
+    }
+    Ok(policy)
 }
 
 fn base_name(command: &[OsString]) -> String {

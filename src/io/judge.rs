@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::audit::{Credit, DecisionFacts, Inspected, Nanos, Protocol, Query, Verdict};
 use crate::io::clock;
+use crate::io::facts::{self, Fields, Parameters};
 use crate::io::flow::Connection;
 use crate::io::metrics;
 use crate::io::upstream::{Dial, Route, Upstream};
@@ -16,7 +17,7 @@ use crate::parse::framing::{self, Framing};
 use crate::parse::head::{self, RequestHead, Version};
 use crate::parse::host::Host;
 use crate::parse::target::{self, Asked, Canonical};
-use crate::policy::{self, Decision, Permit, Policy, Scheme, Subject, UpstreamAddress, Via};
+use crate::policy::{self, Decision, Look, Permit, Policy, Scheme, Subject, UpstreamAddress, Via};
 
 /// The addresses of a name, or the word for why there are none.
 pub(crate) type Resolution = Result<Vec<IpAddr>, &'static str>;
@@ -146,6 +147,8 @@ impl Connection {
             address: None,
             method: request.head.method,
             paths: &[""],
+            time_ns: clock::wall(),
+            ..Subject::EMPTY
         });
         // A rule that speaks of CONNECT itself may allow it, but nothing could follow.
         let code = (decision.verdict == policy::Verdict::Allow).then_some("not_admitted");
@@ -163,6 +166,7 @@ impl Connection {
             readings = std::iter::once(&*request.target.path).chain(request.target.readings.iter()).collect();
             &readings
         };
+        let parameters = Parameters(request.target.query.unwrap_or_default());
         let subject = Subject {
             agent: &agent,
             scheme: self.arrival.scheme,
@@ -171,6 +175,11 @@ impl Connection {
             address: None,
             method: request.head.method,
             paths,
+            headers: Look::At(&Fields(request.head)),
+            query: request.target.query.map_or(Look::Absent, |_| Look::At(&parameters)),
+            body: facts::body(request.framing != Framing::None),
+            time_ns: clock::wall(),
+            ..Subject::EMPTY
         };
         let decision = policy.decide(&subject);
         if decision.verdict == policy::Verdict::Deny && decision.enforced {
@@ -280,6 +289,13 @@ impl Connection {
                 None => self.unresolved(request, policy, &first, "name_not_found"),
             };
         };
+        if !permit.take(policy, subject) {
+            // Another worker took the last token in between, so that the rule does not match any more.
+            if let Way::Dial(dial) = &mut way {
+                dial.addresses.clear();
+            }
+            return self.vet(request, policy, (subject, policy.decide(subject)), (candidates, via), way);
+        }
         let address = match &way {
             Way::Sticky => self.upstream.as_ref().map(|(_, upstream)| upstream.vetted.address()),
             Way::Pooled(_, upstream) => Some(upstream.vetted.address()),

@@ -22,6 +22,7 @@ mod census;
 mod clock;
 mod container;
 mod door;
+pub(crate) mod facts;
 mod flow;
 mod forward;
 mod judge;

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::io::facts;
 use crate::io::tls::Trust;
 use crate::io::upstream::Identities;
 use crate::policy::{self, Policy};
@@ -59,6 +60,9 @@ pub(crate) fn read(file: &Path, system: &Trust) -> Result<Ruling, Vec<String>> {
     let loaded = policy::load(policy::Source { name: &name, text: &text });
     let problems = loaded.problems.iter().map(ToString::to_string).collect();
     let Some(policy) = loaded.policy else { return Err(problems) };
+    if let Some(unsupplied) = facts::unsupplied(&policy) {
+        return Err(vec![format!("{name}: {unsupplied}")]);
+    }
     let folder = file.parent().unwrap_or(Path::new(""));
     let identities =
         Identities::read(&policy, folder, system).map_err(|error| vec![format!("{name}: upstreams: {error}")])?;

@@ -7,7 +7,8 @@
 //! 1. [`client_hello`]: where does a TLS client want to go, and what will it speak?
 //! 2. [`head`]: the start line and header lines of one HTTP/1.1 message. [`header`] knows the fields that have a meaning for a proxy.
 //! 3. [`framing`]: where does the body of that message end, and does the connection live on?
-//! 4. [`target`]: the one identity of what is asked for, which is what policy decides on; [`host`] and [`path`] are its two halves.
+//! 4. [`target`]: the one identity of what is asked for, which is what policy decides on; [`host`] and [`path`] are its two halves,
+//!    and [`query`] is what hangs on it.
 //! 5. [`chunked`]: the spans of data inside a chunked body.
 //! 6. [`dns`]: the questions of the fenced program, and the stub's answers.
 //! 7. [`json`]: the tokens of a body, strictly, and values by pointer.
@@ -27,6 +28,7 @@ pub mod header;
 pub mod host;
 pub mod json;
 pub mod path;
+pub mod query;
 pub mod sse;
 pub mod target;
 

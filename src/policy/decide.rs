@@ -121,29 +121,97 @@ impl Permit {
     pub(super) fn allow<'p>(&self, policy: &'p Policy) -> Option<&'p Rule> {
         policy.rules().get(usize::try_from(self.allow?).ok()?)
     }
+
+    /// Takes a token of the winning allow's rate; true as well where it has none. To be called once, when the request is about to be recorded as
+    /// admitted: decisions only look. False when another worker took the last token since the decision, which is then to be made again.
+    #[must_use]
+    pub fn take(&self, policy: &Policy, subject: &Subject<'_>) -> bool {
+        let rate = self.allow(policy).filter(|rule| !rule.only_opens(subject)).and_then(|rule| rule.rate.as_ref());
+        rate.is_none_or(|rate| rate.take(subject.agent, subject.time_ns))
+    }
+}
+
+/// A decision, or what is needed to make one.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub enum Answer<'p> {
+    /// Whatever has not been looked at does not matter.
+    Decided(Decision<'p>),
+    /// The outcome depends on this.
+    Needs(Need),
+}
+
+impl Answer<'_> {
+    /// What is needed, if something is.
+    pub fn need(&self) -> Option<Need> {
+        match self {
+            Answer::Decided(_) => None,
+            Answer::Needs(need) => Some(*need),
+        }
+    }
+}
+
+/// What has to be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// The header fields or the query.
+    Head,
+    /// The arguments of the MCP message.
+    Arguments,
+    /// The body.
+    Body,
 }
 
 impl Policy {
     /// Decides a request. Allocates nothing, takes no lock and reads no clock; memory is constant, time nearly independent of the
-    /// number of rules.
+    /// number of rules. What nobody has looked at counts as unreadable.
     #[inline]
     pub fn decide(&self, subject: &Subject<'_>) -> Decision<'_> {
+        if subject.is_open() { self.decide_as_given(&subject.settled()) } else { self.decide_as_given(subject) }
+    }
+
+    /// Decides a request as far as that needs nothing that nobody has looked at.
+    ///
+    /// What has not been looked at makes denies and allows at most more, so the outcome is the same whatever it holds if it is the same at
+    /// both ends: with it unreadable, which every deny and no allow takes, and the other way round.
+    pub fn ask(&self, subject: &Subject<'_>) -> Answer<'_> {
+        if !subject.is_open() {
+            return Answer::Decided(self.decide_as_given(subject));
+        }
+        let worst = self.decide_as_given(&subject.settled());
+        let best = self.decide_as_given(subject);
+        if (worst.verdict, worst.enforced) != (best.verdict, best.enforced) {
+            return Answer::Needs(match subject {
+                _ if subject.headers.is_open() || subject.query.is_open() => Need::Head,
+                _ if subject.arguments().is_open() => Need::Arguments,
+                _ => Need::Body,
+            });
+        }
+        // Each names rules that match whatever there is to see: the worst case its allow, the best its denies.
+        let certain = if best.verdict == Verdict::Allow { worst } else { Decision { allow: worst.allow, ..best } };
+        Answer::Decided(certain)
+    }
+
+    /// What has not been looked at satisfies every allow and no deny, as an address does before it is known.
+    fn decide_as_given(&self, subject: &Subject<'_>) -> Decision<'_> {
         let mut decision = Decision {
             verdict: Verdict::Deny,
             enforced: true,
             rule: None,
             code: None,
             allow: None,
-            address: subject.dialled(),
+            address: None,
             policy: self,
         };
         if is_metadata(subject.host) {
+            decision.address = subject.dialled();
             decision.code = Some(Code::Metadata);
             return decision;
         }
         let enforce = self.model.mode == Mode::Enforce;
         let rules = &self.model.rules;
         let mut facts = self.table.resolve(subject);
+        decision.address = facts.dialled();
         let deny = self.table.first(Kind::Deny, &mut facts, rules);
         if let Some(deny) = deny
             && enforce
@@ -177,5 +245,7 @@ pub(super) fn is_metadata(host: Host<'_>) -> bool {
     }
 }
 
+#[cfg(test)]
+mod messages;
 #[cfg(test)]
 mod tests;

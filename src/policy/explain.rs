@@ -46,6 +46,7 @@ pub struct Missed {
 
 /// Explains what [`Policy::decide`] decides about a subject.
 pub fn explain(policy: &Policy, subject: &Subject<'_>) -> Explanation {
+    let subject = &subject.settled();
     let decision = policy.decide(subject);
     let matched = policy.rules().iter().filter(|rule| rule.failed(subject).is_none());
     let missable = decision.verdict == Verdict::Deny && decision.code != Some(Code::Metadata);

@@ -1,6 +1,7 @@
 //! Host patterns: a name, `*.` with a suffix, an address, or any host.
 
 use std::cmp::Ordering;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::subject::Host;
@@ -17,6 +18,17 @@ pub enum HostPattern {
     Below(Box<str>),
     /// Exactly this address, in canonical form.
     Address(IpAddr),
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Name(name) => f.write_str(name),
+            Self::Below(name) => write!(f, "*.{name}"),
+            Self::Address(address) => write!(f, "{address}"),
+        }
+    }
 }
 
 /// Why a text is no host pattern.

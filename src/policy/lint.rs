@@ -7,6 +7,8 @@ use super::host::HostPattern;
 use super::model::{Access, Conditions, Effect, Mode, Model, Rule};
 use super::path::PathPattern;
 use super::problem::Problems;
+use super::subject::Host;
+use super::{cover, decide};
 use crate::limits;
 
 /// Warns about the rules of a model.
@@ -16,6 +18,7 @@ pub(super) fn lint(model: &Model, problems: &mut Problems) {
         unreadable(rule, problems);
     }
     shadowed(&model.rules, problems);
+    unread(model, problems);
     if model.mode == Mode::Monitor {
         for rule in model.rules.iter().filter(|rule| rule.monitor) {
             let message = format!("`monitor` of `{}` says nothing new: `mode: monitor` watches every deny", rule.name);
@@ -63,6 +66,19 @@ const SHARED: [&str; 32] = [
 fn broad(rule: &Rule, problems: &mut Problems) {
     let when = &rule.when;
     let name = &rule.name;
+    if let Some(names) = &when.mcp {
+        if names.servers.is_none() {
+            let message = format!("`{name}` allows this of every MCP server");
+            problems.warning(rule.place, message, "name its servers: `mcp: { server: NAME }`");
+        }
+        return;
+    }
+    if let Some(hosts) = &when.hosts
+        && hosts.iter().all(is_metadata)
+    {
+        let message = format!("`{name}` can never win: instance metadata is never reached");
+        problems.warning(rule.place, message, "remove it");
+    }
     let anywhere = when.hosts.as_ref().is_none_or(|hosts| hosts.contains(&HostPattern::Any));
     if anywhere && when.blocks.is_none() && when.paths.is_none() {
         let reads_only = when.access == Some(Access::ReadOnly)
@@ -88,6 +104,14 @@ fn broad(rule: &Rule, problems: &mut Problems) {
     }
 }
 
+fn is_metadata(pattern: &HostPattern) -> bool {
+    match pattern {
+        HostPattern::Name(name) => decide::is_metadata(Host::Name(name)),
+        HostPattern::Address(address) => decide::is_metadata(Host::Address(*address)),
+        HostPattern::Any | HostPattern::Below(_) => false,
+    }
+}
+
 /// An allow must hold for every reading of a path, and a pattern that spells out what some reading takes away never does.
 fn unreadable(rule: &Rule, problems: &mut Problems) {
     let Some(paths) = &rule.when.paths else { return };
@@ -104,74 +128,57 @@ fn unreadable(rule: &Rule, problems: &mut Problems) {
     }
 }
 
-/// Rules that another one makes pointless: an allow under a deny that covers it, or a rule under one of its own kind that says no less.
+/// Rules that another one makes pointless: an allow under a deny that covers it, or a rule under an earlier one of its own kind that says
+/// no less.
 fn shadowed(rules: &[Rule], problems: &mut Problems) {
-    let covering: Vec<&Rule> = rules.iter().filter(|rule| rule.effect == Effect::Deny && !rule.monitor).collect();
-    if covering.len().saturating_mul(rules.len()) <= limits::POLICY_LINT_PAIRS_MAX {
-        for rule in rules.iter().filter(|rule| rule.effect == Effect::Allow) {
-            if let Some(deny) = covering.iter().find(|deny| covers(deny, rule)) {
-                let message = format!(
-                    "`{}` can never win: `{}` (line {}) denies all of it",
-                    rule.name, deny.name, deny.place.line
-                );
-                problems.warning(rule.place, message, "deny beats allow; narrow the deny or remove the allow");
-            }
-        }
-    }
     let mut known: HashMap<(Effect, bool, &Conditions), &Rule> = HashMap::new();
-    for rule in rules {
-        let key = (rule.effect, rule.monitor, &rule.when);
-        match known.get(&key) {
-            Some(first) => {
-                let message = format!(
-                    "`{}` can never win: `{}` (line {}) says the same",
-                    rule.name, first.name, first.place.line
-                );
-                problems.warning(rule.place, message, "remove one of them");
-            }
-            None => drop(known.insert(key, rule)),
+    let denies: Vec<&Rule> = rules.iter().filter(|rule| rule.effect == Effect::Deny && !rule.monitor).collect();
+    let few = rules.len().saturating_mul(rules.len()) <= limits::POLICY_LINT_PAIRS_MAX;
+    let few_denies = denies.len().saturating_mul(rules.len()) <= limits::POLICY_LINT_PAIRS_MAX;
+    for (place, rule) in rules.iter().enumerate() {
+        let (name, key) = (&rule.name, (rule.effect, rule.monitor, &rule.when));
+        if let Some(first) = known.get(&key) {
+            let message = format!("`{name}` can never win: `{}` (line {}) says the same", first.name, first.place.line);
+            problems.warning(rule.place, message, "remove one of them");
+            continue;
+        }
+        // A rate may run out, and then another rule that says the same is the next to win.
+        if rule.rate.is_none() {
+            known.insert(key, rule);
+        }
+        let mut deny = denies.iter().filter(|_| few_denies && rule.effect == Effect::Allow);
+        let earlier = if few { rules.get(..place).unwrap_or_default() } else { &[] };
+        if let Some(deny) = deny.find(|deny| cover::denies_all(deny, rule)) {
+            let message =
+                format!("`{name}` can never win: `{}` (line {}) denies all of it", deny.name, deny.place.line);
+            problems.warning(rule.place, message, "deny beats allow; narrow the deny or remove the allow");
+        } else if let Some(wide) = earlier.iter().find(|wide| cover::wins_first(wide, rule)) {
+            let message = format!("`{name}` can never win: `{}` (line {}) says more", wide.name, wide.place.line);
+            problems.warning(rule.place, message, "remove it, or put it first if its name or reason matters");
         }
     }
 }
 
-/// Whether a deny matches whatever an allow matches. It may say no where the answer is yes, never the other way round.
-fn covers(deny: &Rule, allow: &Rule) -> bool {
-    let Conditions { hosts, schemes, ports, blocks, methods, access, paths } = &deny.when;
-    let when = &allow.when;
-    let host = hosts.as_ref().is_none_or(|wide| {
-        when.hosts.as_ref().is_some_and(|narrow| narrow.iter().all(|n| wide.iter().any(|w| covers_host(w, n))))
-    });
-    let scheme = schemes.as_ref().is_none_or(|wide| {
-        when.schemes.as_ref().is_some_and(|narrow| narrow.iter().all(|scheme| wide.contains(scheme)))
-    });
-    let port = ports.as_ref().is_none_or(|wide| match &when.ports {
-        Some(narrow) => narrow.iter().all(|port| wide.contains(port)),
-        None => [80, 443].iter().all(|port| wide.contains(port)),
-    });
-    let method = methods.as_ref().is_none_or(|wide| {
-        when.methods.as_ref().is_some_and(|narrow| narrow.iter().all(|method| wide.contains(method)))
-    });
-    let access = access.and_then(Access::methods).is_none() || *access == when.access;
-    let path = paths.as_ref().is_none_or(|wide| {
-        when.paths.as_ref().is_some_and(|narrow| narrow.iter().all(|n| wide.iter().any(|w| covers_path(w, n))))
-    });
-    // An allow's address may be unknown for long; a deny with a block is never said to cover it.
-    host && scheme && port && method && access && path && blocks.is_none()
-}
-
-fn covers_host(wide: &HostPattern, narrow: &HostPattern) -> bool {
-    match (wide, narrow) {
-        (HostPattern::Any, _) => true,
-        (HostPattern::Below(_), HostPattern::Name(name)) => wide.matches(super::Host::Name(name)),
-        (HostPattern::Below(_), HostPattern::Below(below)) => wide == narrow || wide.matches(super::Host::Name(below)),
-        _ => wide == narrow,
+/// Connections that pass unread: what does not see them, and what lets none of them pass.
+fn unread(model: &Model, problems: &mut Problems) {
+    let meets = |rule: &Rule, pattern: &HostPattern| {
+        rule.when.hosts.as_ref().is_none_or(|hosts| hosts.iter().any(|host| cover::hosts_meet(host, pattern)))
+    };
+    for rule in model.rules.iter().filter(|rule| rule.effect == Effect::Deny && !rule.is_about_addresses()) {
+        if let Some(pattern) = model.passthrough.iter().find(|pattern| meets(rule, pattern)) {
+            let message =
+                format!("`{}` does not see what goes to `{pattern}`, which `tls.passthrough` leaves unread", rule.name);
+            problems.warning(rule.place, message, "deny the host as such, or take it off `passthrough`");
+        }
     }
-}
-
-fn covers_path(wide: &PathPattern, narrow: &PathPattern) -> bool {
-    let everything_below = wide.as_str().strip_suffix("/**").filter(|beginning| !beginning.contains('*'));
-    let below = everything_below.and_then(|beginning| narrow.as_str().strip_prefix(beginning));
-    wide == narrow || below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    for pattern in model.passthrough.iter().filter(|_| model.default == Effect::Deny) {
+        let mut allows = model.rules.iter().filter(|rule| rule.effect == Effect::Allow && rule.is_about_addresses());
+        if !allows.any(|rule| meets(rule, pattern)) {
+            let message = format!("no rule lets `{pattern}` pass through unread");
+            let remedy = "add an allow with nothing but `host`, `port`, `cidr` and `when`";
+            problems.warning(model.passthrough_place, message, remedy);
+        }
+    }
 }
 
 #[cfg(test)]

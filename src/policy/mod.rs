@@ -5,31 +5,49 @@
 //! knows no sockets, clocks, files or environment.
 
 mod address;
+mod cover;
 mod decide;
 pub(crate) mod document;
 #[cfg(test)]
 mod examples;
 mod explain;
+mod glob;
+mod holds;
 mod host;
 mod lint;
+mod matcher;
 mod model;
 mod native;
+mod number;
 mod path;
 mod problem;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
+mod rate;
+mod regexes;
+mod servers;
 mod subject;
 mod table;
+mod when;
 mod yaml;
 
 pub use address::{AddressRefusal, Vetted, Via};
-pub use decide::{Code, Decision, Denial, Permit, RuleView, Verdict};
+pub use decide::{Answer, Code, Decision, Denial, Need, Permit, RuleView, Verdict};
 pub use explain::{Explanation, Missed, explain};
+pub use glob::Glob;
 pub use host::{HostError, HostKey, HostPattern};
-pub use model::{Access, Condition, Conditions, Effect, Mode, Rule, Upstream, UpstreamAddress, UpstreamKey};
+pub use matcher::{Matcher, Scalar, Test};
+pub use model::{
+    Access, Condition, Conditions, Effect, McpEndpoint, McpNames, McpServer, Mode, Named, Rule, Upstream,
+    UpstreamAddress, UpstreamKey,
+};
+pub use number::Number;
 pub use path::{PathError, PathPattern};
 pub use problem::{Place, Problem, Severity};
-pub use subject::{Host, Scheme, Subject};
+pub use rate::{Period, Rate};
+pub use regexes::Regex;
+pub use subject::{Direction, Host, Look, Lookup, Mcp, Scheme, Subject, Value};
+pub use when::{Times, When};
 
 use model::Model;
 use problem::Problems;
@@ -54,11 +72,12 @@ pub struct Loaded {
 }
 
 /// A compiled policy: immutable, and the same answer to the same subject always.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Policy {
     digest: [u8; 32],
     model: Model,
     table: Table,
+    servers: servers::Servers,
     needs_address: bool,
 }
 
@@ -80,8 +99,7 @@ pub fn load(source: Source<'_>) -> Loaded {
 impl Policy {
     /// The embedded policy of `run` without `--policy`.
     pub fn observe() -> Policy {
-        let model = Model { mode: Mode::Enforce, default: Effect::Allow, rules: Vec::new(), upstreams: Vec::new() };
-        Policy::compile(model, OBSERVE)
+        Policy::compile(Model { default: Effect::Allow, ..Model::empty() }, OBSERVE)
     }
 
     fn compile(model: Model, text: &str) -> Policy {
@@ -92,7 +110,8 @@ impl Policy {
         }
         let needs_address = model.rules.iter().any(|rule| rule.when.blocks.is_some());
         let table = Table::compile(&model.rules);
-        Policy { digest: bytes, model, table, needs_address }
+        let servers = servers::Servers::of(&model);
+        Policy { digest: bytes, model, table, servers, needs_address }
     }
 
     /// SHA-256 of the policy's text.
@@ -152,8 +171,34 @@ impl Policy {
             return true;
         }
         let may = |kind, alone| self.table.may_match(kind, host, alone, &self.model.rules);
-        let allowed = self.model.default == Effect::Allow || may(Kind::Allow, false) || may(Kind::Inside, false);
+        let admits = self.model.default == Effect::Allow || self.servers.admits(host);
+        let allowed = admits || may(Kind::Allow, false) || may(Kind::Inside, false);
         allowed && !may(Kind::Deny, true)
+    }
+
+    /// The declared MCP server at an endpoint, by its name. `path` is canonical.
+    pub fn mcp_server(&self, scheme: Scheme, host: Host<'_>, port: u16, path: &str) -> Option<&str> {
+        self.servers.at(scheme, host, port, path)
+    }
+
+    /// The declared MCP server that speaks over the standard streams of a command, by its name: `stdio` is what `--server` says.
+    pub fn mcp_stdio_server(&self, stdio: &str) -> Option<&str> {
+        self.servers.stdio(stdio)
+    }
+
+    /// The declared MCP servers, in the order of the file.
+    pub fn mcp_servers(&self) -> &[McpServer] {
+        &self.model.servers
+    }
+
+    /// Whether TLS to a host is passed through unread, where a decision about a [`Subject::tunnel`] allows it.
+    pub fn passes_through(&self, host: Host<'_>) -> bool {
+        self.model.passthrough.iter().any(|pattern| pattern.matches(host))
+    }
+
+    /// The patterns of `tls.passthrough`.
+    pub fn passthrough(&self) -> &[HostPattern] {
+        &self.model.passthrough
     }
 
     /// Heap bytes of the compiled table; the rules' own texts are not counted.

@@ -1,17 +1,21 @@
 //! A policy as its author wrote it, checked and canonical: what the table is compiled from and what explanations speak of.
 //!
-//! A condition that is absent (`None`) holds for every subject. Later conditions join [`Conditions`] as further fields and
-//! [`Condition`] as further variants.
+//! A condition that is absent (`None`) holds for every subject. What a condition means stands in [`super::holds`].
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use super::glob::Glob;
 use super::host::{HostKey, HostPattern};
+use super::matcher::Matcher;
 use super::path::PathPattern;
 use super::problem::Place;
-use super::subject::{Host, Scheme, Subject, embedded_v4};
+use super::rate::Rate;
+use super::regexes::Regexes;
+use super::subject::{Host, Scheme};
+use super::when::When;
 
 /// Whether denials are enforced or only recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +50,8 @@ pub struct Rule {
     pub remedy: Option<Box<str>>,
     /// What must hold for the rule to match; all of it.
     pub when: Conditions,
+    /// How often an allow may win; beyond, it does not match.
+    pub rate: Option<Rate>,
     /// Where the rule stands in its file.
     pub place: Place,
 }
@@ -67,9 +73,65 @@ pub struct Conditions {
     pub access: Option<Access>,
     /// `path`.
     pub paths: Option<Box<[PathPattern]>>,
+    /// `header`, by lower-case name.
+    pub headers: Option<Box<[Named]>>,
+    /// `query`, by decoded name.
+    pub query: Option<Box<[Named]>>,
+    /// `body`, by JSON pointer.
+    pub body: Option<Box<[Named]>>,
+    /// `mcp`.
+    pub mcp: Option<Box<McpNames>>,
+    /// `args`, by JSON pointer.
+    pub arguments: Option<Box<[Named]>>,
+    /// `when`.
+    pub moment: Option<Box<When>>,
+}
+
+/// What is asked of the values under one name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Named {
+    /// The name or JSON pointer.
+    pub name: Box<str>,
+    /// What must hold.
+    pub matcher: Matcher,
+}
+
+/// `mcp`: what a message must name. A part that is absent holds for every message from client to server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct McpNames {
+    /// `server`.
+    pub servers: Option<Box<[Glob]>>,
+    /// `method`; only a rule that has one speaks about messages from server to client.
+    pub methods: Option<Box<[Glob]>>,
+    /// `tool`.
+    pub tools: Option<Box<[Glob]>>,
+    /// `resource`.
+    pub resources: Option<Box<[Glob]>>,
+    /// `prompt`.
+    pub prompts: Option<Box<[Glob]>>,
+}
+
+/// Where named values come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Source {
+    Header,
+    Query,
+    Body,
+    Arguments,
 }
 
 impl Conditions {
+    /// Every condition on named values.
+    pub(super) fn all_named(&self) -> impl Iterator<Item = (Source, &Named)> {
+        let lists = [
+            (Source::Header, self.headers.as_deref()),
+            (Source::Query, self.query.as_deref()),
+            (Source::Body, self.body.as_deref()),
+            (Source::Arguments, self.arguments.as_deref()),
+        ];
+        lists.into_iter().flat_map(|(source, list)| list.unwrap_or_default().iter().map(move |named| (source, named)))
+    }
+
     /// Whether `host` holds, whatever else the rule asks.
     pub(super) fn names_host(&self, host: Host<'_>) -> bool {
         self.hosts.as_ref().is_none_or(|hosts| hosts.iter().any(|pattern| pattern.matches(host)))
@@ -115,11 +177,25 @@ pub enum Condition {
     Access,
     /// `path`
     Path,
+    /// `header`
+    Header,
+    /// `query`
+    Query,
+    /// `when`
+    When,
+    /// `mcp`; also that a message needs a rule about messages, and a request one about requests.
+    Mcp,
+    /// `args`
+    Args,
+    /// `body`
+    Body,
+    /// `rate`
+    Rate,
 }
 
 impl Condition {
     /// All of them.
-    pub const ALL: [Condition; 7] = [
+    pub const ALL: [Condition; 14] = [
         Condition::Host,
         Condition::Scheme,
         Condition::Port,
@@ -127,6 +203,13 @@ impl Condition {
         Condition::Method,
         Condition::Access,
         Condition::Path,
+        Condition::Header,
+        Condition::Query,
+        Condition::When,
+        Condition::Mcp,
+        Condition::Args,
+        Condition::Body,
+        Condition::Rate,
     ];
 
     /// The key in the policy file.
@@ -139,6 +222,13 @@ impl Condition {
             Condition::Method => "method",
             Condition::Access => "access",
             Condition::Path => "path",
+            Condition::Header => "header",
+            Condition::Query => "query",
+            Condition::When => "when",
+            Condition::Mcp => "mcp",
+            Condition::Args => "args",
+            Condition::Body => "body",
+            Condition::Rate => "rate",
         }
     }
 }
@@ -172,6 +262,33 @@ pub struct UpstreamKey {
     pub port: Option<u16>,
 }
 
+/// An MCP server that the policy declares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct McpServer {
+    /// Its name.
+    pub name: Box<str>,
+    /// Where it is.
+    pub endpoint: McpEndpoint,
+}
+
+/// Where an MCP server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum McpEndpoint {
+    /// `url`, in parts; the path is canonical.
+    Http {
+        /// The scheme.
+        scheme: Scheme,
+        /// The host.
+        host: HostKey,
+        /// The port.
+        port: u16,
+        /// The path.
+        path: Box<str>,
+    },
+    /// `stdio`: the name that `ringfence mcp --server` gives it.
+    Stdio(Box<str>),
+}
+
 /// A whole policy file.
 #[derive(Debug, Clone)]
 pub(super) struct Model {
@@ -183,53 +300,53 @@ pub(super) struct Model {
     pub(super) rules: Vec<Rule>,
     /// `upstreams`, in the order of their keys.
     pub(super) upstreams: Vec<(UpstreamKey, Upstream)>,
+    /// `mcp_servers`, in the order of the file.
+    pub(super) servers: Vec<McpServer>,
+    /// `tls.passthrough`.
+    pub(super) passthrough: Vec<HostPattern>,
+    /// Where `tls` stands.
+    pub(super) passthrough_place: Place,
 }
 
-impl Rule {
-    /// Whether one condition of the rule holds for the subject. This is the plain meaning of the language: the table gives the same
-    /// answers, and falls back to this where its index does not reach.
-    pub fn holds(&self, condition: Condition, subject: &Subject<'_>) -> bool {
-        let when = &self.when;
-        let allow = self.effect == Effect::Allow;
-        match condition {
-            Condition::Host => when.names_host(subject.host),
-            Condition::Scheme => when.schemes.as_ref().is_none_or(|schemes| schemes.contains(&subject.scheme)),
-            Condition::Port => match &when.ports {
-                Some(ports) => ports.contains(&subject.port),
-                None => !allow || subject.port == subject.scheme.default_port(),
-            },
-            Condition::Cidr => when.blocks.as_ref().is_none_or(|blocks| self.block_holds(blocks, subject)),
-            Condition::Method => {
-                when.methods.as_ref().is_none_or(|methods| methods.iter().any(|method| self.is_method(method, subject)))
-            }
-            Condition::Access => when
-                .access
-                .and_then(Access::methods)
-                .is_none_or(|methods| methods.iter().any(|method| self.is_method(method, subject))),
-            Condition::Path => when.paths.as_ref().is_none_or(|patterns| {
-                let mut readings = subject.paths.iter();
-                let matched = |path: &&str| patterns.iter().any(|pattern| pattern.matches(path));
-                if allow { !subject.paths.is_empty() && readings.all(matched) } else { readings.any(matched) }
-            }),
+impl McpNames {
+    /// The lists in the order of their keys' meaning: server, method, tool, resource, prompt.
+    pub(super) fn lists(&self) -> [Option<&[Glob]>; 5] {
+        let McpNames { servers, methods, tools, resources, prompts } = self;
+        [servers.as_deref(), methods.as_deref(), tools.as_deref(), resources.as_deref(), prompts.as_deref()]
+    }
+
+    /// Values in all lists.
+    pub(super) fn len(&self) -> usize {
+        self.lists().into_iter().flatten().map(<[Glob]>::len).sum()
+    }
+}
+
+impl Model {
+    /// A policy without rules.
+    pub(super) fn empty() -> Model {
+        Model {
+            mode: Mode::Enforce,
+            default: Effect::Deny,
+            rules: Vec::new(),
+            upstreams: Vec::new(),
+            servers: Vec::new(),
+            passthrough: Vec::new(),
+            passthrough_place: Place::default(),
         }
     }
 
-    /// The first condition that fails, if any: the rule matches when there is none.
-    pub fn failed(&self, subject: &Subject<'_>) -> Option<Condition> {
-        Condition::ALL.into_iter().find(|condition| !self.holds(*condition, subject))
-    }
-
-    /// Some origins read methods without regard to case, so a deny does too; an allow takes them as they are.
-    fn is_method(&self, method: &str, subject: &Subject<'_>) -> bool {
-        method == subject.method || self.effect == Effect::Deny && method.eq_ignore_ascii_case(subject.method)
-    }
-
-    fn block_holds(&self, blocks: &[IpNet], subject: &Subject<'_>) -> bool {
-        let Some(address) = subject.dialled() else { return self.effect == Effect::Allow };
-        let inside = |address| blocks.iter().any(|block| block.contains(&address));
-        // An address inside an address (NAT64, 6to4 …) ends where the inner one says, so a deny looks at both.
-        inside(address)
-            || self.effect == Effect::Deny
-                && embedded_v4(address).is_some_and(|inner| inside(std::net::IpAddr::V4(inner)))
+    /// Every regular expression, to be built.
+    pub(super) fn regexes(&mut self) -> Regexes<'_> {
+        let mut regexes = Regexes::default();
+        for rule in &mut self.rules {
+            let Conditions { headers, query, body, arguments, .. } = &mut rule.when;
+            let lists = [headers, query, body, arguments].into_iter().zip(0..);
+            for (list, source) in lists {
+                for Named { name, matcher } in list.iter_mut().flatten() {
+                    regexes.gather(source, name, matcher);
+                }
+            }
+        }
+        regexes
     }
 }

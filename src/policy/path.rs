@@ -99,7 +99,7 @@ enum Star {
 ///
 /// One of each is enough: once a later `**` is reached, whatever an earlier star could take it can take too; and a `*` cannot reach
 /// past its segment, so that an earlier `*` of another segment has no other way to end.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
+pub(super) fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut wide: Option<Retry> = None;
     let mut narrow: Option<Retry> = None;
@@ -152,7 +152,7 @@ fn resume(narrow: &mut Option<Retry>, wide: &mut Option<Retry>, text: &[u8]) -> 
     Some((retry.text, *retry))
 }
 
-fn collapse_stars(segment: &str) -> String {
+pub(super) fn collapse_stars(segment: &str) -> String {
     let mut out = String::with_capacity(segment.len());
     for character in segment.chars() {
         if character != '*' || !out.ends_with("**") {

@@ -76,6 +76,11 @@ impl Problems {
         self.errors > 0
     }
 
+    /// Errors so far.
+    pub(super) fn errors(&self) -> usize {
+        self.errors
+    }
+
     /// All problems in the order of the file.
     pub(crate) fn into_sorted(mut self) -> Vec<Problem> {
         self.list.sort_by_key(|problem| problem.place);

@@ -1,9 +1,13 @@
-//! The facts of one request that a policy may speak about.
+//! The facts of one request or message that a policy may speak about.
 //!
 //! A subject is a bundle of borrowed, already canonical facts: the parse floor canonicalises, this floor decides. Nothing here is
-//! decoded, lower-cased or resolved again.
+//! decoded, lower-cased or resolved again. What costs work to find out (header fields, parameters, bodies, arguments) is asked for by
+//! name through [`Lookup`], and only when a rule that could still win needs it.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+
+use super::number::Number;
 
 /// The scheme of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -60,9 +64,156 @@ pub struct Subject<'a> {
     pub method: &'a str,
     /// Every way the path may be read, the canonical one first. An empty list satisfies no path condition of an allow.
     pub paths: &'a [&'a str],
+    /// Header fields by lower-case name; values without surrounding blanks.
+    pub headers: Look<'a>,
+    /// Query parameters by decoded name.
+    pub query: Look<'a>,
+    /// Values of a JSON body by JSON pointer (RFC 6901).
+    pub body: Look<'a>,
+    /// The MCP message that this is about, or that the request carries.
+    pub mcp: Option<Mcp<'a>>,
+    /// The connection is to be passed through unread, so that rules with other than address conditions say nothing about it.
+    pub tunnel: bool,
+    /// The time of the request: nanoseconds since the Unix epoch.
+    pub time_ns: u64,
 }
 
-impl Subject<'_> {
+/// What is known of facts that a policy asks for by name.
+#[derive(Debug, Clone, Copy)]
+pub enum Look<'a> {
+    /// Nobody has looked yet. [`super::Policy::decide`] takes it for unreadable; [`super::Policy::ask`] says whether it matters.
+    NotLooked,
+    /// There is nothing: no body, no arguments.
+    Absent,
+    /// There is something that cannot be read: too large, encoded, not strictly valid. It satisfies every matcher of a deny and none of
+    /// an allow.
+    Unreadable,
+    /// Ask here.
+    At(&'a dyn Lookup),
+}
+
+/// Facts that are asked for by name.
+pub trait Lookup: fmt::Debug {
+    /// Calls `found` with every value under this name, in order; not at all when there is none.
+    fn values(&self, name: &str, found: &mut dyn FnMut(Value<'_>));
+}
+
+/// One value of a request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value<'v> {
+    /// A text; bytes, since a header field may hold any.
+    Text(&'v [u8]),
+    /// A number.
+    Number(Number),
+    /// `true` or `false`.
+    Bool(bool),
+    /// JSON's null.
+    Null,
+    /// A list, by its length.
+    List(usize),
+    /// An object.
+    Object,
+    /// A value that cannot be read, such as a number beyond all bounds.
+    Unreadable,
+}
+
+/// An MCP message.
+#[derive(Debug, Clone, Copy)]
+pub struct Mcp<'a> {
+    /// The server's name in `mcp_servers`; for an endpoint that is not declared, its host name.
+    pub server: &'a str,
+    /// Whether `mcp_servers` declares the server. Elsewhere only denies look at messages, and the request's own rules admit them.
+    pub declared: bool,
+    /// Which way the message goes.
+    pub direction: Direction,
+    /// Its JSON-RPC method.
+    pub method: &'a str,
+    /// The tool that is called.
+    pub tool: Option<&'a str>,
+    /// The canonical URI of the resource.
+    pub resource: Option<&'a str>,
+    /// The prompt that is asked for.
+    pub prompt: Option<&'a str>,
+    /// The arguments, by JSON pointer.
+    pub arguments: Look<'a>,
+}
+
+/// Which way an MCP message goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From client to server.
+    ToServer,
+    /// From server to client.
+    ToClient,
+}
+
+impl Mcp<'_> {
+    /// Whether the message belongs to a handshake or asks for a list: such messages pass as soon as some rule allows anything of the
+    /// server, and what a list shows is decided entry by entry.
+    pub fn opens(&self) -> bool {
+        match self.direction {
+            _ if self.method == "ping" || self.method.starts_with("notifications/") => true,
+            Direction::ToServer => matches!(
+                self.method,
+                "initialize"
+                    | "server/discover"
+                    | "tools/list"
+                    | "resources/list"
+                    | "resources/templates/list"
+                    | "prompts/list"
+            ),
+            Direction::ToClient => false,
+        }
+    }
+}
+
+impl Subject<'static> {
+    /// A subject without any fact, to be filled in. Without a port there is no connection, and no condition on one holds.
+    pub const EMPTY: Subject<'static> = Subject {
+        agent: "",
+        scheme: Scheme::Https,
+        host: Host::Name(""),
+        port: 0,
+        address: None,
+        method: "",
+        paths: &[],
+        headers: Look::Absent,
+        query: Look::Absent,
+        body: Look::Absent,
+        mcp: None,
+        tunnel: false,
+        time_ns: 0,
+    };
+}
+
+impl<'a> Look<'a> {
+    pub(super) fn settled(self) -> Look<'a> {
+        if matches!(self, Look::NotLooked) { Look::Unreadable } else { self }
+    }
+
+    pub(super) fn is_open(self) -> bool {
+        matches!(self, Look::NotLooked)
+    }
+}
+
+impl<'a> Subject<'a> {
+    /// The same subject, with what nobody has looked at taken for unreadable.
+    pub(super) fn settled(self) -> Subject<'a> {
+        let mcp = self.mcp.map(|mcp| Mcp { arguments: mcp.arguments.settled(), ..mcp });
+        let (headers, query, body) = (self.headers.settled(), self.query.settled(), self.body.settled());
+        Subject { headers, query, body, mcp, ..self }
+    }
+
+    /// Whether something has not been looked at.
+    pub(super) fn is_open(&self) -> bool {
+        self.headers.is_open() || self.query.is_open() || self.body.is_open() || self.arguments().is_open()
+    }
+
+    /// The arguments of the MCP message.
+    pub(super) fn arguments(&self) -> Look<'a> {
+        self.mcp.map_or(Look::Absent, |mcp| mcp.arguments)
+    }
+
     /// The address that `cidr` conditions look at.
     pub(super) fn dialled(&self) -> Option<IpAddr> {
         let literal = match self.host {

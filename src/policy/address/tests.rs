@@ -15,6 +15,7 @@ fn permit(policy: &Policy, address: Option<&str>) -> Permit {
         address: address.map(|text| text.parse().unwrap()),
         method: "GET",
         paths: &["/"],
+        ..Subject::EMPTY
     };
     policy.decide(&subject).admit().unwrap()
 }

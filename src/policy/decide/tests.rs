@@ -3,19 +3,19 @@
 use super::super::{Scheme, Source, load};
 use super::*;
 
-fn policy(text: &str) -> Policy {
+pub(super) fn policy(text: &str) -> Policy {
     let loaded = load(Source { name: "p", text });
     loaded.policy.unwrap_or_else(|| panic!("{:?}", loaded.problems))
 }
 
 /// `https://HOST:443` with GET.
-fn get<'a>(host: &'a str, paths: &'a [&'a str]) -> Subject<'a> {
+pub(super) fn get<'a>(host: &'a str, paths: &'a [&'a str]) -> Subject<'a> {
     let host = host.parse().map_or(Host::Name(host), Host::Address);
-    Subject { agent: "", scheme: Scheme::Https, host, port: 443, address: None, method: "GET", paths }
+    Subject { agent: "", scheme: Scheme::Https, host, port: 443, address: None, method: "GET", paths, ..Subject::EMPTY }
 }
 
 /// The decision in one line: `allow`, `deny` or `watch`, and by what.
-fn ask(policy: &Policy, subject: &Subject<'_>) -> String {
+pub(super) fn ask(policy: &Policy, subject: &Subject<'_>) -> String {
     let decision = policy.decide(subject);
     let verdict = if decision.enforced { decision.verdict.as_str() } else { "watch" };
     let by = decision.rule.map(|rule| rule.name).or(decision.code.map(Code::as_str));

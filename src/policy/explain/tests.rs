@@ -28,6 +28,7 @@ fn explained(text: &str, host: &str, method: &str, path: &str) -> String {
         address: None,
         method,
         paths: &[path],
+        ..Subject::EMPTY
     };
     serde_json::to_string(&explain(&policy, &subject)).unwrap()
 }

@@ -4,6 +4,9 @@
 //! this version does not evaluate are refused by name.
 
 mod hosts;
+mod matchers;
+mod messages;
+mod moments;
 mod rules;
 mod upstreams;
 pub(crate) mod values;
@@ -11,16 +14,17 @@ pub(crate) mod values;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use super::model::{Effect, Mode, Model};
 use super::problem::{Place, Problems, did_you_mean};
+use super::rate::Buckets;
 use super::yaml::{self, Entry, Node, Value};
 use crate::limits;
 
 pub(super) use hosts::Groups;
 
-const KEYS: [&str; 6] = ["ringfence", "mode", "default", "hosts", "upstreams", "rules"];
-/// Keys of the language that this version refuses instead of evaluating.
-const LATER: [&str; 2] = ["mcp_servers", "tls"];
+const KEYS: [&str; 8] = ["ringfence", "mode", "default", "hosts", "upstreams", "mcp_servers", "rules", "tls"];
 
 /// Reads a policy text. Problems go to `problems`; without an error there is a model.
 pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Model> {
@@ -50,9 +54,9 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Model> {
 }
 
 fn read_entries(entries: &[Entry], problems: &mut Problems) -> Model {
-    let mut model = Model { mode: Mode::Enforce, default: Effect::Deny, rules: Vec::new(), upstreams: Vec::new() };
+    let mut model = Model::empty();
     for entry in entries {
-        refuse_unknown(entry, &KEYS, &LATER, "a policy", problems);
+        refuse_unknown(entry, &KEYS, &[], "a policy", problems);
     }
     let find = |key: &str| entries.iter().find(|entry| entry.key == key);
     version(find("ringfence"), problems);
@@ -68,6 +72,13 @@ fn read_entries(entries: &[Entry], problems: &mut Problems) -> Model {
     if let Some(entry) = find("upstreams") {
         model.upstreams = upstreams::read(&entry.node, problems);
     }
+    if let Some(entry) = find("mcp_servers") {
+        model.servers = messages::servers(&entry.node, problems);
+    }
+    if let Some(entry) = find("tls") {
+        model.passthrough_place = entry.place;
+        model.passthrough = messages::passthrough(&entry.node, &mut groups, problems);
+    }
     match find("rules") {
         Some(entry) => model.rules = rules::read(&entry.node, &mut groups, problems),
         None if model.default == Effect::Deny && !problems.has_errors() => {
@@ -77,7 +88,25 @@ fn read_entries(entries: &[Entry], problems: &mut Problems) -> Model {
         None => {}
     }
     groups.warn_unused(problems);
+    messages::warn_unknown(&model.rules, &model.servers, problems);
+    settle(&mut model, problems);
     model
+}
+
+/// What rules share: the automata of their patterns, and the buckets of their rates.
+fn settle(model: &mut Model, problems: &mut Problems) {
+    let refused = model.regexes().build();
+    for rule in &model.rules {
+        let mut own = rule.when.all_named().flat_map(|(_, named)| named.matcher.regexes());
+        if let Some(regex) = own.find(|regex| refused.iter().any(|text| **text == *regex.as_str())) {
+            problems.error(rule.place, format!("the regex `{}` is too large", regex.as_str()), matchers::LARGE);
+        }
+    }
+    let count = model.rules.iter().filter(|rule| rule.rate.is_some()).count();
+    let buckets = Arc::new(Buckets::new(count));
+    for (rate, number) in model.rules.iter_mut().filter_map(|rule| rule.rate.as_mut()).zip(0..) {
+        rate.settle(&buckets, number);
+    }
 }
 
 fn version(entry: Option<&Entry>, problems: &mut Problems) {

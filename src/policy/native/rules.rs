@@ -6,13 +6,16 @@ use super::super::model::{Access, Conditions, Effect, Rule};
 use super::super::problem::{Place, Problems};
 use super::super::subject::Scheme;
 use super::super::yaml::{Entry, Node, Value};
-use super::{Groups, map, refuse_unknown, values};
+use super::matchers::Names;
+use super::{Groups, map, matchers, messages, moments, refuse_unknown, values};
 use crate::limits;
 
-const KEYS: [&str; 12] =
-    ["allow", "deny", "host", "port", "scheme", "cidr", "method", "access", "path", "reason", "remedy", "monitor"];
+const KEYS: [&str; 19] = [
+    "allow", "deny", "host", "port", "scheme", "cidr", "method", "access", "path", "header", "query", "body", "mcp",
+    "args", "when", "rate", "reason", "remedy", "monitor",
+];
 /// Keys of the language that this version refuses instead of evaluating.
-const LATER: [&str; 8] = ["header", "query", "body", "mcp", "args", "when", "rate", "ask"];
+const LATER: [&str; 1] = ["ask"];
 
 pub(super) fn read(node: &Node, groups: &mut Groups, problems: &mut Problems) -> Vec<Rule> {
     let Value::List(nodes) = &node.value else {
@@ -50,7 +53,9 @@ fn count(when: &Conditions) -> usize {
     let hosts = when.hosts.as_ref().map_or(0, |list| list.len());
     let ports = when.ports.as_ref().map_or(0, |list| list.len());
     let paths = when.paths.as_ref().map_or(0, |list| list.len());
-    hosts + ports + paths + when.blocks.as_ref().map_or(0, |list| list.len()) + 1
+    let named: usize = when.all_named().map(|(_, named)| named.matcher.len()).sum();
+    let mcp = when.mcp.as_ref().map_or(0, |names| names.len());
+    hosts + ports + paths + named + mcp + when.blocks.as_ref().map_or(0, |list| list.len()) + 1
 }
 
 fn rule(node: &Node, groups: &mut Groups, problems: &mut Problems) -> Option<Rule> {
@@ -69,8 +74,13 @@ fn rule(node: &Node, groups: &mut Groups, problems: &mut Problems) -> Option<Rul
     let mut sentence = |key: &str| find(key).and_then(|entry| values::text(&entry.node, key, problems)).map(Box::from);
     let (reason, remedy) = (sentence("reason"), sentence("remedy"));
     let monitor = monitor(find("monitor"), effect, problems);
+    let allow_only = entries.iter().filter(|entry| matches!(entry.key.as_str(), "rate" | "ask"));
+    for entry in allow_only.filter(|_| effect == Effect::Deny) {
+        problems.error(entry.place, format!("`{}` belongs to an allow", entry.key), "remove it");
+    }
+    let rate = find("rate").and_then(|entry| moments::rate(&entry.node, problems));
     let when = conditions(entries, groups, problems);
-    Some(Rule { name, effect, monitor, reason, remedy, when, place })
+    Some(Rule { name, effect, monitor, reason, remedy, when, rate, place })
 }
 
 fn effect(place: Place, entries: &[Entry], problems: &mut Problems) -> Option<(Effect, Box<str>, Place)> {
@@ -118,11 +128,21 @@ fn conditions(entries: &[Entry], groups: &mut Groups, problems: &mut Problems) -
                 when.access = values::choice(node, key, &known, problems);
             }
             "path" => when.paths = values::list(node, key, problems, values::path),
+            "header" => when.headers = matchers::named(key, Names::Fields, node, problems),
+            "query" => when.query = matchers::named(key, Names::Parameters, node, problems),
+            "body" => when.body = matchers::named(key, Names::Pointers, node, problems),
+            "args" => when.arguments = matchers::named(key, Names::Arguments, node, problems),
+            "mcp" => when.mcp = messages::names(node, problems),
+            "when" => when.moment = moments::when(node, problems),
             _ => {}
         }
     }
     if let Some(access) = entries.iter().find(|entry| entry.key == "access") {
         refuse_disjoint(&when, access.node.place, problems);
+    }
+    let find = |key: &str| entries.iter().find(|entry| entry.key == key);
+    if let (Some(args), None) = (find("args"), find("mcp")) {
+        problems.error(args.place, "`args` are those of an MCP message", "add `mcp: { server: NAME, tool: NAME }`");
     }
     when
 }

@@ -162,17 +162,12 @@ fn refuses_upstreams_that_cannot_be_dialled() {
 
 #[test]
 fn refuses_every_key_of_later_versions_by_name() {
-    for key in ["header", "query", "body", "mcp", "args", "when", "rate"] {
-        let found = lines(&rule(&format!("{key}: {{}}")));
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].contains(&format!("error: `{key}` is not supported by this version yet")), "{found:?}");
-    }
-    for key in ["mcp_servers", "tls"] {
-        let found = lines(&format!("ringfence: v1\nrules: []\n{key}: {{}}\n"));
-        assert!(found[0].contains(&format!("p.yaml:3:1: error: `{key}` is not supported")), "{found:?}");
-    }
-    let found = lines("ringfence: v1\nrules:\n  - ask: a\n");
-    assert!(found[0].contains("`ask` is not supported"), "{found:?}");
+    let found = lines(&rule("ask: someone"));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("p.yaml:4:5: error: `ask` is not supported by this version yet"), "{found:?}");
+    let servers = "mcp_servers: { a: { url: \"https://a.example/mcp\", pin: off } }";
+    let found = lines(&format!("ringfence: v1\nrules: []\n{servers}\n"));
+    assert!(found[0].contains("error: `pin` is not supported by this version yet"), "{found:?}");
 }
 
 #[test]
@@ -195,4 +190,136 @@ fn names_a_bounded_number_of_problems_on_one_line_each() {
     let found = lines(&format!("ringfence: v1\nrules:\n{}", "  - \"\\e[31m\\n\": 1\n".repeat(3_000)));
     assert!(found.len() <= crate::limits::POLICY_PROBLEMS_MAX + 1, "{}", found.len());
     assert!(found.iter().all(|line| !line.chars().any(char::is_control)), "{}", found[0]);
+}
+
+#[test]
+fn loads_conditions_on_values_messages_and_moments_without_a_problem() {
+    let text = r#"
+ringfence: v1
+mcp_servers:
+  files: { url: "https://mcp.example.com/mcp" }
+  local: { stdio: local }
+rules:
+  - allow: file tools
+    mcp: { server: files, tool: [search, "read_*"] }
+    args: { path: { glob: "/workspace/**" }, limit: { max: 100 }, /deep/0/name: x }
+  - allow: ask the person
+    mcp: { server: [files, "loc*"], method: elicitation/create }
+  - allow: resources
+    mcp: { server: local, resource: "file:///workspace/**", method: "resources/*" }
+  - allow: nightly export
+    host: export.example.com
+    when: { agent: reporter, days: [mon, fri], hours: "22:00-04:00", zone: UTC }
+    rate: 10/minute
+  - deny: uploads, first only watched
+    header: { content-type: { prefix: multipart/ } }
+    monitor: true
+  - deny: bulk
+    query: { q: [{ length: { min: 100 } }, { regex: "(?i)drop table" }], page: { min: 10 } }
+  - deny: secrets in bodies
+    body: { /message/content: { regex: "sk-[a-z0-9]{8}" }, /stream: true, /n: { in: [1, 2.5, x] } }
+"#;
+    assert_eq!(lines(text), Vec::<String>::new());
+    let text = "ringfence: v1\nrules:\n- allow: pinned\n  host: www.pinned.example\ntls: { passthrough: [\"*.pinned.example\"] }\n";
+    assert_eq!(lines(text), Vec::<String>::new());
+}
+
+#[test]
+fn refuses_matchers_that_ask_nothing_or_cannot_hold_and_says_what_to_write() {
+    let cases = [
+        ("header: {}", "4:13", "an empty `header` asks nothing"),
+        ("header: { content type: x }", "4:15", "no name of a header field (write it as `content-type`)"),
+        ("header: { x_y: x }", "4:15", "cannot match: requests with `_` in a field name are refused (write `x-y`)"),
+        ("header: { a: x, A: y }", "4:21", "`A` stands here twice"),
+        ("query: { a: { perfix: x } }", "4:19", "unknown key `perfix` in a matcher (did you mean `prefix`?)"),
+        ("query: { a: {} }", "4:17", "an empty matcher asks nothing"),
+        ("query: { a: [] }", "4:17", "an empty list never matches"),
+        ("query: { a: ~ }", "4:17", "(write `present: false` for an absent value, `\"\"` for an empty one)"),
+        ("query: { a: { min: x } }", "4:24", "expected a number, found the text `x`"),
+        ("query: { a: { min: 2, max: 1 } }", "4:17", "no number is both"),
+        ("query: { a: { length: -1 } }", "4:27", "a length is a whole number"),
+        ("query: { a: { length: { min: 2, max: 1 } } }", "4:27", "no length is both"),
+        ("query: { a: { present: false, prefix: x } }", "4:17", "an absent value satisfies nothing else"),
+        ("query: { a: { regex: \"(\" } }", "4:26", "the regex `(` is not well-formed: unclosed group"),
+        ("query: { a: { regex: \"(?=a)\" } }", "4:26", "(look-around and back-references are not linear)"),
+        ("query: { a: { regex: '\\bx' } }", "4:26", "(write `(?-u:\\b)`)"),
+        ("query: { a: { regex: '(\\w{50}){50}' } }", "3:5", "is too large (repeat less"),
+        ("query: { a: { glob: /a/../b } }", "4:25", "matches nothing for certain"),
+        ("body: { a: x }", "4:13", "`a` is no JSON pointer (write `/a`, with `/` between the levels)"),
+        ("body: { /a~b: x }", "4:13", "(write `~0` for `~` and `~1` for `/`)"),
+        ("args: { a: x }", "4:5", "(add `mcp: { server: NAME, tool: NAME }`)"),
+        ("query: { a: { not: { not: { not: { not: { not: x } } } } } }", "4:47", "nested too deeply"),
+    ];
+    for (line, place, part) in cases {
+        let found = lines(&rule(line));
+        assert_eq!(found.len(), 1, "{line}: {found:?}");
+        assert!(
+            found[0].starts_with(&format!("p.yaml:{place}: error: ")) && found[0].contains(part),
+            "{line}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn refuses_messages_that_cannot_be_and_servers_that_are_nowhere() {
+    for (line, part) in [
+        ("mcp: {}", "an empty `mcp` names nothing"),
+        ("mcp: { sever: a }", "(did you mean `server`?)"),
+        ("mcp: { server: [] }", "an empty `server` never matches"),
+        ("mcp: { tool: a, prompt: b }", "no message names both a tool and a prompt"),
+        ("mcp: { tool: a, method: resources/read }", "(leave `method` out, or write `tools/call`)"),
+    ] {
+        let found = lines(&rule(line));
+        assert!(found.iter().any(|line| line.contains(": error: ") && line.contains(part)), "{found:?}");
+    }
+    for (server, part) in [
+        ("a: {}", "the server is nowhere"),
+        ("a: { url: mcp.example.com }", "is no URL of an MCP server (write it as `https://mcp.example.com/mcp`"),
+        ("a: { url: \"https://u@mcp.example.com/\" }", "is no URL of an MCP server"),
+        ("a: { url: \"https://mcp.example.com/a/*\" }", "is no URL of an MCP server"),
+        ("a: { url: \"http://metadata/\" }", "instance metadata is never reached"),
+        ("a: { url: \"https://a.example\", stdio: a }", "a server has a `url` or speaks `stdio`"),
+        ("\"a b\": { stdio: a }", "is no name for a server"),
+        ("a: { stdio: x }, b: { stdio: x }", "`b` is the same endpoint as `a`"),
+    ] {
+        let found = lines(&format!("ringfence: v1\nrules: []\nmcp_servers: {{ {server} }}\n"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("p.yaml:3:") && found[0].contains(part), "{found:?}");
+    }
+    let found =
+        lines("ringfence: v1\nmcp_servers: { files: { stdio: f } }\nrules:\n- allow: a\n  mcp: { server: flies }\n");
+    assert_eq!(
+        found,
+        [
+            "p.yaml:4:3: warning: `a` names the server `flies`, which `mcp_servers` does not declare (did you mean `files`?)"
+        ]
+    );
+}
+
+#[test]
+fn refuses_moments_and_rates_that_never_come() {
+    for (line, part) in [
+        ("when: {}", "an empty `when` asks nothing"),
+        ("when: { days: [monday] }", "`days` cannot be `monday`"),
+        ("when: { hours: \"9-17\" }", "`9-17` is no window of hours (write it as `22:00-04:00`)"),
+        (
+            "when: { hours: \"09:00-09:00\" }",
+            "the window `09:00-09:00` is empty (write `00:00-24:00` for the whole day)",
+        ),
+        ("when: { hours: \"25:00-26:00\" }", "is no window of hours"),
+        ("when: { zone: UTC, agent: a }", "`zone` says nothing without `days` or `hours`"),
+        ("when: { days: mon, zone: Europe/Berlim }", "`Europe/Berlim` is no time zone (did you mean `Europe/Berlin`?)"),
+        ("rate: 10/min", "`10/min` is no rate"),
+        ("rate: 10/minut", "(did you mean `minute`?)"),
+        ("rate: 0/hour", "`0/hour` is no rate (write it as `10/minute`"),
+        ("rate: 5", "`rate` is a text, found the number `5`"),
+    ] {
+        let found = lines(&rule(line));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(": error: ") && found[0].contains(part), "{found:?}");
+    }
+    for key in ["rate: 1/minute", "ask: me"] {
+        let found = lines(&format!("ringfence: v1\nrules:\n  - deny: a\n    {key}\n"));
+        assert!(found.iter().any(|line| line.contains("belongs to an allow")), "{found:?}");
+    }
 }

@@ -43,7 +43,7 @@ fn key(entry: &Entry, problems: &mut Problems) -> Option<UpstreamKey> {
 }
 
 /// A host, and a port if the text ends in one.
-fn authority(text: &str, place: Place, problems: &mut Problems) -> Option<(HostKey, Option<u16>)> {
+pub(super) fn authority(text: &str, place: Place, problems: &mut Problems) -> Option<(HostKey, Option<u16>)> {
     let (host, port) = match host::read_host(text) {
         Ok(host) => return Some((host, None)),
         Err(HostError::Port { host }) => {

@@ -1,10 +1,13 @@
 //! From the model to the table: number the rules, fill the indexes.
 
+use super::fields::{FieldsBuilder, Lead};
 use super::index::{BlocksBuilder, EndpointsBuilder, HostsBuilder, MethodsBuilder};
+use super::leads::{self, Shares};
+use super::openers::Openers;
 use super::paths::PathsBuilder;
 use super::sets::{BLOCK_RULES, SetsBuilder};
 use super::words::u32_of;
-use super::{Dimension, Group, Kind, Table};
+use super::{Dimension, Group, Kind, MESSAGE, REST, Shape, TUNNEL, Table};
 use crate::policy::host::HostPattern;
 use crate::policy::model::{Access, Conditions, Effect, Rule};
 use crate::policy::subject::Scheme;
@@ -20,22 +23,37 @@ struct Builders {
     methods: MethodsBuilder,
     paths: PathsBuilder,
     blocks: BlocksBuilder,
+    named: FieldsBuilder,
+    content: FieldsBuilder,
 }
 
 impl Table {
     /// Compiles rules. Time and memory follow the number of values in them.
     pub(in crate::policy) fn compile(model: &[Rule]) -> Table {
-        let (groups, rules) = number(model);
+        let shares = Shares::count(model);
+        let leads: Vec<Leads<'_>> = model.iter().map(|rule| Leads::of(rule, &shares)).collect();
+        let (groups, rules) = number(model, &leads);
         let mut builders = Builders {
             hosts: HostsBuilder::new(),
             endpoints: EndpointsBuilder::new(),
             methods: MethodsBuilder::new(),
             paths: PathsBuilder::new(),
             blocks: BlocksBuilder::new(),
+            named: FieldsBuilder::default(),
+            content: FieldsBuilder::default(),
         };
         for (id, place) in (0..).zip(&rules) {
-            if let Some(rule) = model.get(*place as usize) {
-                builders.add(rule, id);
+            if let Some((rule, leads)) = model.get(*place as usize).zip(leads.get(*place as usize)) {
+                builders.add(rule, leads, id);
+            }
+        }
+        let mut openers = <[Openers; 2]>::default();
+        for (rule, place) in model.iter().zip(0..) {
+            let [inside, allow] = &mut openers;
+            match kind(rule) {
+                Kind::Inside => inside.add(rule, place),
+                Kind::Allow => allow.add(rule, place),
+                Kind::Deny | Kind::Watch => {}
             }
         }
         let mut sets = SetsBuilder::new(u32_of(rules.len()));
@@ -44,25 +62,57 @@ impl Table {
         let methods = builders.methods.finish(&mut sets);
         let paths = builders.paths.finish(&mut sets);
         let blocks = builders.blocks.finish(&mut sets);
-        Table { groups, rules, sets: sets.finish(), hosts, endpoints, methods, paths, blocks }
+        let named = builders.named.finish(&mut sets);
+        let content = builders.content.finish(&mut sets);
+        Table { groups, rules, sets: sets.finish(), hosts, endpoints, methods, paths, blocks, named, content, openers }
+    }
+}
+
+/// The conditions that a rule is found by.
+struct Leads<'m> {
+    named: Option<Lead<'m>>,
+    content: Option<Lead<'m>>,
+    shape: Shape,
+}
+
+impl<'m> Leads<'m> {
+    fn of(rule: &'m Rule, shares: &Shares<'m>) -> Leads<'m> {
+        let (named, content) = (shares.lead(rule, false), shares.lead(rule, true));
+        let decided = [&named, &content].iter().filter(|lead| lead.as_ref().is_some_and(|lead| lead.exact)).count();
+        let times = rule.when.moment.as_ref().is_some_and(|moment| moment.times.is_some());
+        let rest = leads::conditions(rule) > decided || times || rule.rate.is_some();
+        let mut shape = shape(rule);
+        for (bit, set) in [
+            (Dimension::Named.bit(), named.is_some()),
+            (Dimension::Content.bit(), content.is_some()),
+            (REST, rest),
+            (MESSAGE, rule.when.mcp.is_some()),
+            (TUNNEL, rule.is_about_addresses()),
+        ] {
+            shape |= if set { bit } else { 0 };
+        }
+        Leads { named, content, shape }
     }
 }
 
 /// Numbers the rules by kind, shape and place, each group from a new block on.
-fn number(model: &[Rule]) -> (Vec<Group>, Vec<u32>) {
-    let mut order: Vec<(Kind, u8, u32)> =
-        (0..).zip(model).map(|(place, rule)| (kind(rule), shape(rule), place)).collect();
+fn number(model: &[Rule], leads: &[Leads<'_>]) -> ([Vec<Group>; 4], Vec<u32>) {
+    let mut order: Vec<(Kind, Shape, u32)> =
+        (0..).zip(model.iter().zip(leads)).map(|(place, (rule, leads))| (kind(rule), leads.shape, place)).collect();
     order.sort_unstable();
-    let mut groups: Vec<Group> = Vec::new();
+    let mut groups: [Vec<Group>; 4] = Default::default();
     let mut rules: Vec<u32> = Vec::with_capacity(order.len());
+    let mut last = None;
     for (kind, shape, place) in order {
-        if groups.last().is_none_or(|group| (group.kind, group.shape) != (kind, shape)) {
+        let Some(own) = groups.get_mut(kind as usize) else { continue };
+        if last != Some((kind, shape)) {
+            last = Some((kind, shape));
             rules.resize(rules.len().next_multiple_of(BLOCK_RULES as usize), NO_RULE);
             let first = u32_of(rules.len());
-            groups.push(Group { kind, shape, first, end: first });
+            own.push(Group { shape, first, end: first });
         }
         rules.push(place);
-        if let Some(group) = groups.last_mut() {
+        if let Some(group) = own.last_mut() {
             group.end = u32_of(rules.len());
         }
     }
@@ -78,12 +128,12 @@ fn kind(rule: &Rule) -> Kind {
     }
 }
 
-/// The dimensions on which a rule has a condition.
-fn shape(rule: &Rule) -> u8 {
-    let Conditions { hosts, schemes, ports, blocks, methods, access, paths } = &rule.when;
+/// The dimensions on which a rule has a condition, named values apart.
+fn shape(rule: &Rule) -> Shape {
+    let Conditions { hosts, schemes, blocks, methods, access, paths, .. } = &rule.when;
     let any_host = hosts.as_ref().is_none_or(|hosts| hosts.contains(&HostPattern::Any));
     let any_method = methods.is_none() && access.and_then(Access::methods).is_none();
-    let any_endpoint = rule.effect == Effect::Deny && schemes.is_none() && ports.is_none();
+    let any_endpoint = any_port(rule) && schemes.is_none();
     let constrained = [
         (Dimension::Host, !any_host),
         (Dimension::Endpoint, !any_endpoint),
@@ -94,9 +144,16 @@ fn shape(rule: &Rule) -> u8 {
     constrained.iter().filter(|(_, constrained)| *constrained).fold(0, |shape, (dimension, _)| shape | dimension.bit())
 }
 
+/// Without `port` a deny means any, and so does a rule about messages: the server says where it is.
+fn any_port(rule: &Rule) -> bool {
+    rule.when.ports.is_none() && (rule.effect == Effect::Deny || rule.when.mcp.is_some())
+}
+
 impl Builders {
-    fn add(&mut self, rule: &Rule, id: u32) {
-        let shape = shape(rule);
+    fn add(&mut self, rule: &Rule, leads: &Leads<'_>, id: u32) {
+        let Leads { named, content, shape } = leads;
+        named.iter().for_each(|lead| self.named.add(lead, id));
+        content.iter().for_each(|lead| self.content.add(lead, id));
         let when = &rule.when;
         if shape & Dimension::Host.bit() != 0 {
             let hosts = when.hosts.iter().flatten();
@@ -123,8 +180,8 @@ impl Builders {
         for scheme in schemes {
             match &rule.when.ports {
                 Some(ports) => ports.iter().for_each(|port| self.endpoints.add_port(*scheme, *port, id)),
-                None if rule.effect == Effect::Allow => self.endpoints.add_port(*scheme, scheme.default_port(), id),
-                None => self.endpoints.add_scheme(*scheme, id),
+                None if any_port(rule) => self.endpoints.add_scheme(*scheme, id),
+                None => self.endpoints.add_port(*scheme, scheme.default_port(), id),
             }
         }
     }

@@ -1,7 +1,9 @@
 //! One subject, looked up in every index.
 
+use std::net::IpAddr;
+
 use super::sets::SetId;
-use super::{DIMENSIONS, Dimension};
+use super::{DIMENSIONS, Dimension, Shape};
 use crate::limits;
 use crate::policy::subject::Subject;
 
@@ -25,17 +27,30 @@ const _: () = assert!(limits::POLICY_SETS_MAX < 32);
 /// One subject, resolved.
 pub(in crate::policy) struct Facts<'s> {
     pub(super) subject: &'s Subject<'s>,
+    pub(super) dialled: Option<IpAddr>,
+    /// The sets of the method, as an allow and as a deny reads it.
+    pub(super) method: (SetId, SetId),
     pub(super) refs: [Refs; DIMENSIONS],
     pub(super) tentative: Tentative,
+    /// Dimensions without a rule for the subject.
+    pub(super) empty: Shape,
+    /// Dimensions that the index does not answer, because there were too many sets.
+    pub(super) overflowed: Shape,
     /// Dimensions that hold whatever the rule says: the address of an allow while it is unknown.
-    pub(super) open: u8,
+    pub(super) open: Shape,
     /// Dimensions that every candidate is asked about: the path of an allow when there are several readings.
-    pub(super) confirm: u8,
+    pub(super) confirm: Shape,
+    /// Whether [`Facts::refs`] is as denies read the subject, or as allows do; neither before the first look.
+    pub(super) turned: Option<bool>,
+    /// Whether the content dimension has been looked up since the last turn.
+    pub(super) read: bool,
 }
 
 impl Refs {
-    pub(super) const NONE: Refs =
-        Refs { sets: [SetId::NONE; limits::POLICY_SETS_MAX], count: 0, rules: 0, overflowed: false };
+    #[inline]
+    pub(super) const fn none() -> Refs {
+        Refs { sets: [SetId::FILLER; limits::POLICY_SETS_MAX], count: 0, rules: 0, overflowed: false }
+    }
 
     #[inline]
     pub(super) fn add(&mut self, set: SetId, len: impl Fn(SetId) -> u32) {
@@ -49,6 +64,13 @@ impl Refs {
                 self.rules += len(set);
             }
             None => self.overflow(),
+        }
+    }
+
+    /// Adds a set that may be there already.
+    pub(super) fn add_once(&mut self, set: SetId, len: impl Fn(SetId) -> u32) {
+        if !self.sets().contains(&set) {
+            self.add(set, len);
         }
     }
 
@@ -81,16 +103,64 @@ impl Tentative {
     }
 }
 
-impl Facts<'_> {
+impl<'s> Facts<'s> {
+    #[inline]
+    pub(super) fn new(subject: &'s Subject<'s>) -> Facts<'s> {
+        Facts {
+            subject,
+            dialled: subject.dialled(),
+            method: (SetId::NONE, SetId::NONE),
+            refs: [Refs::none(); DIMENSIONS],
+            tentative: Tentative(0),
+            empty: 0,
+            overflowed: 0,
+            open: 0,
+            confirm: 0,
+            turned: None,
+            read: false,
+        }
+    }
+
+    /// The address that `cidr` conditions look at.
+    pub(in crate::policy) fn dialled(&self) -> Option<IpAddr> {
+        self.dialled
+    }
+
     #[inline]
     pub(super) fn refs(&self, dimension: Dimension) -> &Refs {
-        let [host, endpoint, method, path, address] = &self.refs;
+        let [host, endpoint, method, path, address, named, content] = &self.refs;
         match dimension {
             Dimension::Host => host,
             Dimension::Endpoint => endpoint,
             Dimension::Method => method,
             Dimension::Path => path,
             Dimension::Address => address,
+            Dimension::Named => named,
+            Dimension::Content => content,
         }
+    }
+
+    #[inline]
+    pub(super) fn refs_mut(&mut self, dimension: Dimension) -> &mut Refs {
+        let [host, endpoint, method, path, address, named, content] = &mut self.refs;
+        match dimension {
+            Dimension::Host => host,
+            Dimension::Endpoint => endpoint,
+            Dimension::Method => method,
+            Dimension::Path => path,
+            Dimension::Address => address,
+            Dimension::Named => named,
+            Dimension::Content => content,
+        }
+    }
+
+    /// Notes what a dimension has come to.
+    #[inline]
+    pub(super) fn note(&mut self, dimension: Dimension) {
+        let refs = self.refs(dimension);
+        let (empty, overflowed) = (refs.count == 0 && !refs.overflowed, refs.overflowed);
+        let bit = dimension.bit();
+        self.empty = self.empty & !bit | if empty { bit } else { 0 };
+        self.overflowed = self.overflowed & !bit | if overflowed { bit } else { 0 };
     }
 }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::facts::Refs;
 use super::sets::{SetId, SetsBuilder};
-use super::words::{IntMap, Words};
+use super::words::{IntMap, Lengths, Words};
 use crate::limits;
 use crate::policy::host::HostPattern;
 use crate::policy::subject::{Host, Scheme};
@@ -39,6 +39,8 @@ impl<K: std::hash::Hash + Eq> Lists<K> {
 #[derive(Debug, Clone)]
 pub(super) struct Hosts {
     names: Words,
+    /// Lengths of the names below which rules name all hosts.
+    below: Lengths,
     /// By symbol: rules that name the host, and rules that name all hosts below it.
     sets: Vec<(SetId, SetId)>,
     addresses: IntMap<u128, SetId>,
@@ -47,13 +49,14 @@ pub(super) struct Hosts {
 #[derive(Debug)]
 pub(super) struct HostsBuilder {
     names: Words,
+    below: Lengths,
     lists: Vec<(Vec<u32>, Vec<u32>)>,
     addresses: Lists<u128>,
 }
 
 impl HostsBuilder {
     pub(super) fn new() -> Self {
-        Self { names: Words::default(), lists: Vec::new(), addresses: Lists::new() }
+        Self { names: Words::default(), below: Lengths::default(), lists: Vec::new(), addresses: Lists::new() }
     }
 
     pub(super) fn add(&mut self, pattern: &HostPattern, rule: u32) {
@@ -63,6 +66,9 @@ impl HostsBuilder {
             HostPattern::Name(name) => (name, false),
             HostPattern::Below(name) => (name, true),
         };
+        if below {
+            self.below.add(name.len());
+        }
         let symbol = self.names.intern(name.as_bytes()) as usize;
         if symbol >= self.lists.len() {
             self.lists.resize_with(symbol + 1, Default::default);
@@ -77,7 +83,7 @@ impl HostsBuilder {
 
     pub(super) fn finish(self, sets: &mut SetsBuilder) -> Hosts {
         let symbols = self.lists.into_iter().map(|(exact, below)| (sets.add(&exact), sets.add(&below))).collect();
-        Hosts { names: self.names, sets: symbols, addresses: self.addresses.finish(sets) }
+        Hosts { names: self.names, below: self.below, sets: symbols, addresses: self.addresses.finish(sets) }
     }
 }
 
@@ -92,8 +98,14 @@ impl Hosts {
             }
         };
         refs.add(self.find(name).0, &len);
+        if self.below.is_empty() {
+            return;
+        }
         for dot in memchr::memchr_iter(b'.', name).filter(|dot| *dot > 0) {
-            refs.add(self.find(name.get(dot + 1..).unwrap_or_default()).1, &len);
+            let suffix = name.get(dot + 1..).unwrap_or_default();
+            if self.below.may_have(suffix.len()) {
+                refs.add(self.find(suffix).1, &len);
+            }
         }
     }
 
@@ -121,6 +133,8 @@ pub(super) struct Endpoints {
     ports: IntMap<u32, SetId>,
     /// Rules that name a scheme and mean any port.
     schemes: [SetId; 2],
+    /// Plain HTTP on 80 and HTTPS on 443, which most requests are for.
+    usual: [SetId; 2],
 }
 
 #[derive(Debug)]
@@ -147,17 +161,27 @@ impl EndpointsBuilder {
     }
 
     pub(super) fn finish(self, sets: &mut SetsBuilder) -> Endpoints {
-        Endpoints { ports: self.ports.finish(sets), schemes: self.schemes.map(|list| sets.add(&list)) }
+        let ports = self.ports.finish(sets);
+        let usual = [Scheme::Http, Scheme::Https]
+            .map(|scheme| ports.get(&endpoint_key(scheme, scheme.default_port())).copied().unwrap_or(SetId::NONE));
+        Endpoints { ports, schemes: self.schemes.map(|list| sets.add(&list)), usual }
     }
 }
 
 impl Endpoints {
     #[inline]
     pub(super) fn resolve(&self, scheme: Scheme, port: u16, refs: &mut Refs, len: impl Fn(SetId) -> u32) {
-        let named = self.ports.get(&endpoint_key(scheme, port)).copied();
-        let [http, https] = self.schemes;
-        refs.add(named.unwrap_or(SetId::NONE), &len);
-        refs.add(if scheme == Scheme::Http { http } else { https }, &len);
+        // Without a port there is no connection that could have a scheme.
+        if port == 0 {
+            return;
+        }
+        let of = |[http, https]: [SetId; 2]| if scheme == Scheme::Http { http } else { https };
+        let named = match port == scheme.default_port() {
+            true => of(self.usual),
+            false => self.ports.get(&endpoint_key(scheme, port)).copied().unwrap_or(SetId::NONE),
+        };
+        refs.add(named, &len);
+        refs.add(of(self.schemes), &len);
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -205,22 +229,34 @@ impl MethodsBuilder {
 }
 
 impl Methods {
-    /// The method exactly, as an allow reads it.
+    /// The method exactly, as an allow reads it, and without regard to case, as a deny does.
     #[inline]
-    pub(super) fn exactly(&self, method: &str) -> SetId {
-        let symbol = self.names.find(method.as_bytes());
-        symbol.and_then(|symbol| self.sets.get(symbol as usize)).copied().unwrap_or(SetId::NONE)
+    pub(super) fn find(&self, method: &str) -> (SetId, SetId) {
+        if self.sets.is_empty() {
+            return (SetId::NONE, SetId::NONE);
+        }
+        let exactly = self.set(method.as_bytes());
+        // Rules name methods in upper case, so a method that one names is in upper case.
+        let caseless = if exactly.is_none() && method.bytes().any(|byte| byte.is_ascii_lowercase()) {
+            self.caseless(method)
+        } else {
+            exactly
+        };
+        (exactly, caseless)
     }
 
-    /// The method without regard to case, as a deny reads it.
-    #[inline]
-    pub(super) fn caseless(&self, method: &str) -> SetId {
+    #[cold]
+    fn caseless(&self, method: &str) -> SetId {
         let mut upper = [0; limits::METHOD_BYTES_MAX];
         // A longer method is named by no rule.
         let Some(upper) = upper.get_mut(..method.len()) else { return SetId::NONE };
         upper.copy_from_slice(method.as_bytes());
         upper.make_ascii_uppercase();
-        let symbol = self.names.find(upper);
+        self.set(upper)
+    }
+
+    fn set(&self, method: &[u8]) -> SetId {
+        let symbol = self.names.find(method);
         symbol.and_then(|symbol| self.sets.get(symbol as usize)).copied().unwrap_or(SetId::NONE)
     }
 
@@ -269,6 +305,10 @@ impl BlocksBuilder {
 }
 
 impl Blocks {
+    pub(super) fn is_empty(&self) -> bool {
+        self.networks.is_empty()
+    }
+
     #[inline]
     pub(super) fn resolve(&self, address: IpAddr, refs: &mut Refs, len: impl Fn(SetId) -> u32) {
         let (bits, width, lengths) = match address {

@@ -4,14 +4,17 @@
 //! dimensions they have a condition on), then by their place in the file; a kind and shape is a [`Group`]. Within a group every rule
 //! has a condition on the same dimensions, so no set has to say "these rules do not care": a group is skipped at once when one of
 //! its dimensions has no rule for the subject, and otherwise the smallest dimension leads. What an index cannot tell (globs within a
-//! segment, further readings of a path, a dimension with very many sets) is asked of the candidates that are left, one by one, in the
-//! model's own words ([`Rule::holds`]); so the index may be coarse, but never wrong.
+//! segment, further readings of a path, a second condition on a header, a dimension with very many sets) is asked of the candidates that
+//! are left, one by one, in the model's own words ([`Rule::holds`]); so the index may be coarse, but never wrong.
 //!
 //! Nothing here allocates, locks or grows while deciding.
 
 mod compile;
 mod facts;
+mod fields;
 mod index;
+mod leads;
+mod openers;
 mod paths;
 mod search;
 mod sets;
@@ -25,7 +28,9 @@ use std::net::IpAddr;
 use self::facts::{Facts, Refs, Tentative};
 use self::sets::Sets;
 use super::model::{Condition, Rule};
-use super::subject::{Subject, embedded_v4};
+use super::subject::{Direction, Subject, embedded_v4};
+
+pub(super) use words::hash_with;
 
 /// Kinds of rules, in the order in which they are numbered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,16 +53,40 @@ enum Dimension {
     Method,
     Path,
     Address,
+    /// The agent, names in an MCP message, a header field or a query parameter: of each rule the condition that fewest others share.
+    Named,
+    /// A body value or an argument, likewise; looked up only where all other dimensions leave rules over.
+    Content,
 }
 
-const DIMENSIONS: usize = 5;
+const DIMENSIONS: usize = 7;
+
+/// Dimensions as bits, and marks.
+type Shape = u16;
+
+/// Some condition of the rule is in no index, and is asked of each candidate.
+const REST: Shape = 1 << 7;
+/// The rule has `mcp`.
+const MESSAGE: Shape = 1 << 8;
+/// The rule speaks of connections that are passed through.
+const TUNNEL: Shape = 1 << 9;
+/// The bits that are dimensions.
+const INDEXED: Shape = (1 << DIMENSIONS) - 1;
 
 impl Dimension {
-    const ALL: [Dimension; DIMENSIONS] =
-        [Dimension::Host, Dimension::Endpoint, Dimension::Method, Dimension::Path, Dimension::Address];
+    const ALL: [Dimension; DIMENSIONS] = [
+        Dimension::Host,
+        Dimension::Endpoint,
+        Dimension::Method,
+        Dimension::Path,
+        Dimension::Address,
+        Dimension::Named,
+        Dimension::Content,
+    ];
 
-    fn bit(self) -> u8 {
-        1 << self as u8
+    #[inline]
+    const fn bit(self) -> Shape {
+        1 << self as u16
     }
 
     /// What the dimension is in the model's words.
@@ -68,15 +97,26 @@ impl Dimension {
             Dimension::Method => &[Condition::Method, Condition::Access],
             Dimension::Path => &[Condition::Path],
             Dimension::Address => &[Condition::Cidr],
+            Dimension::Named | Dimension::Content => &REST_CONDITIONS,
         }
     }
 }
 
+/// What is asked of a rule that the index does not decide.
+const REST_CONDITIONS: [Condition; 7] = [
+    Condition::When,
+    Condition::Mcp,
+    Condition::Header,
+    Condition::Query,
+    Condition::Args,
+    Condition::Body,
+    Condition::Rate,
+];
+
 /// Rules of one kind with conditions on the same dimensions, numbered `first..end` in the order of the file; `first` begins a block.
 #[derive(Debug, Clone, Copy)]
 struct Group {
-    kind: Kind,
-    shape: u8,
+    shape: Shape,
     first: u32,
     end: u32,
 }
@@ -84,7 +124,8 @@ struct Group {
 /// The table.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
-    groups: Vec<Group>,
+    /// By kind.
+    groups: [Vec<Group>; 4],
     /// By number, the rule's place in the file; numbers between groups have none.
     rules: Vec<u32>,
     sets: Sets,
@@ -93,31 +134,48 @@ pub(super) struct Table {
     methods: index::Methods,
     paths: paths::Paths,
     blocks: index::Blocks,
+    named: Vec<fields::Field>,
+    content: Vec<fields::Field>,
+    openers: [openers::Openers; 2],
 }
 
 impl Table {
-    /// Looks a subject up in every index, once for the whole decision.
+    /// Looks a subject up in the indexes that denies and allows share, once for the whole decision.
+    #[inline]
     pub(super) fn resolve<'s>(&self, subject: &'s Subject<'s>) -> Facts<'s> {
         let len = |set| self.sets.len(set);
-        let mut facts = Facts { subject, refs: [Refs::NONE; DIMENSIONS], tentative: Tentative(0), open: 0, confirm: 0 };
-        let [host, endpoint, ..] = &mut facts.refs;
-        self.hosts.resolve(subject.host, host, len);
-        self.endpoints.resolve(subject.scheme, subject.port, endpoint, len);
+        let mut facts = Facts::new(subject);
+        self.hosts.resolve(subject.host, facts.refs_mut(Dimension::Host), len);
+        facts.note(Dimension::Host);
+        self.endpoints.resolve(subject.scheme, subject.port, facts.refs_mut(Dimension::Endpoint), len);
+        facts.note(Dimension::Endpoint);
+        facts.method = self.methods.find(subject.method);
         if let Some(first) = subject.paths.first() {
             self.read_path(&mut facts, first);
         }
+        facts.note(Dimension::Path);
         facts
     }
 
     /// The first rule in the file of this kind that matches.
+    #[inline]
     pub(super) fn first(&self, kind: Kind, facts: &mut Facts<'_>, model: &[Rule]) -> Option<u32> {
-        let groups = self.groups_of(kind);
-        if groups.is_empty() {
-            return None;
-        }
+        if self.groups_of(kind).is_empty() { None } else { self.first_of(kind, facts, model) }
+    }
+
+    fn first_of(&self, kind: Kind, facts: &mut Facts<'_>, model: &[Rule]) -> Option<u32> {
         let deny = matches!(kind, Kind::Deny | Kind::Watch);
+        if let Some(mcp) = &facts.subject.mcp
+            && !deny
+            && mcp.declared
+            && mcp.opens()
+        {
+            let [inside, allow] = &self.openers;
+            let openers = if kind == Kind::Inside { inside } else { allow };
+            return openers.first(mcp.server, facts.subject, model);
+        }
         self.turn(deny, facts);
-        let mut best = self.best(groups, facts, model, None);
+        let mut best = self.best(kind, facts, model, None);
         let readings = facts.subject.paths;
         if let [first, others @ ..] = readings
             && deny
@@ -126,21 +184,21 @@ impl Table {
             // A deny needs one reading of the path; an allow, which needs all, asks its candidates about the others.
             for reading in others {
                 self.read_path(facts, reading);
-                best = self.best(groups, facts, model, best);
+                best = self.best(kind, facts, model, best);
             }
             self.read_path(facts, first);
         }
         best
     }
 
-    /// Whether a rule of this kind could match a host by name, whatever else is asked. `alone` looks only at rules without other
-    /// conditions.
+    /// Whether a rule of this kind could match a request to a host by name, whatever else is asked. `alone` looks only at rules without other
+    /// conditions. Rules about messages count for nothing: a message is found inside a request.
     pub(super) fn may_match(&self, kind: Kind, host: super::Host<'_>, alone: bool, model: &[Rule]) -> bool {
-        let mut refs = Refs::NONE;
+        let mut refs = Refs::none();
         self.hosts.resolve(host, &mut refs, |set| self.sets.len(set));
-        let groups = self.groups_of(kind).iter().filter(|group| !alone || group.shape & !Dimension::Host.bit() == 0);
-        let mut groups = groups.copied();
-        groups.any(|group| {
+        let beyond = (INDEXED | REST) & !Dimension::Host.bit();
+        let asked = |group: &&Group| group.shape & MESSAGE == 0 && (!alone || group.shape & beyond == 0);
+        self.groups_of(kind).iter().filter(asked).any(|group| {
             if group.shape & Dimension::Host.bit() == 0 {
                 return true;
             }
@@ -157,7 +215,7 @@ impl Table {
 
     /// Heap bytes, hash maps estimated.
     pub(super) fn bytes(&self) -> usize {
-        self.groups.capacity() * size_of::<Group>()
+        self.groups.iter().map(|groups| groups.capacity() * size_of::<Group>()).sum::<usize>()
             + self.rules.capacity() * 4
             + self.sets.bytes()
             + self.hosts.bytes()
@@ -165,25 +223,58 @@ impl Table {
             + self.methods.bytes()
             + self.paths.bytes()
             + self.blocks.bytes()
+            + self.named.iter().chain(&self.content).map(fields::Field::bytes).sum::<usize>()
+            + self.openers.iter().map(openers::Openers::bytes).sum::<usize>()
     }
 
+    #[inline]
     fn groups_of(&self, kind: Kind) -> &[Group] {
-        let start = self.groups.partition_point(|group| group.kind < kind);
-        let end = self.groups.partition_point(|group| group.kind <= kind);
-        self.groups.get(start..end).unwrap_or_default()
+        let [deny, watch, inside, allow] = &self.groups;
+        match kind {
+            Kind::Deny => deny,
+            Kind::Watch => watch,
+            Kind::Inside => inside,
+            Kind::Allow => allow,
+        }
     }
 
-    /// Denies and allows read methods, addresses and paths differently.
+    /// Denies and allows read methods, addresses, paths and named values differently.
+    #[inline]
     fn turn(&self, deny: bool, facts: &mut Facts<'_>) {
-        let len = |set| self.sets.len(set);
+        if facts.turned == Some(deny) {
+            return;
+        }
+        facts.turned = Some(deny);
         let subject = facts.subject;
-        let [.., method, _, address] = &mut facts.refs;
+        let (exactly, caseless) = facts.method;
+        let method = facts.refs_mut(Dimension::Method);
         method.clear();
-        address.clear();
-        method
-            .add(if deny { self.methods.caseless(subject.method) } else { self.methods.exactly(subject.method) }, len);
+        method.add(if deny { caseless } else { exactly }, |set| self.sets.len(set));
+        facts.note(Dimension::Method);
         (facts.open, facts.confirm) = (0, 0);
-        match subject.dialled() {
+        if !self.blocks.is_empty() {
+            self.turn_address(deny, facts);
+        }
+        if !deny && subject.paths.len() > 1 {
+            facts.confirm = Dimension::Path.bit();
+        }
+        // Only a rule that names the method speaks about messages to the client, and no index knows which those are.
+        if subject.mcp.is_some_and(|mcp| mcp.direction == Direction::ToClient) {
+            facts.confirm |= REST;
+        }
+        if !self.named.is_empty() {
+            self.turn_fields(Dimension::Named, &self.named, deny, facts);
+        }
+        facts.read = self.content.is_empty();
+        facts.empty &= !Dimension::Content.bit();
+    }
+
+    fn turn_address(&self, deny: bool, facts: &mut Facts<'_>) {
+        let len = |set| self.sets.len(set);
+        let dialled = facts.dialled;
+        let address = facts.refs_mut(Dimension::Address);
+        address.clear();
+        match dialled {
             Some(dialled) => {
                 self.blocks.resolve(dialled, address, len);
                 if deny && let Some(inner) = embedded_v4(dialled) {
@@ -193,20 +284,43 @@ impl Table {
             None if !deny => facts.open = Dimension::Address.bit(),
             None => {}
         }
-        if !deny && subject.paths.len() > 1 {
-            facts.confirm = Dimension::Path.bit();
-        }
+        facts.note(Dimension::Address);
     }
 
+    fn turn_fields(&self, dimension: Dimension, fields: &[fields::Field], deny: bool, facts: &mut Facts<'_>) {
+        let subject = facts.subject;
+        let refs = facts.refs_mut(dimension);
+        refs.clear();
+        let mut several = false;
+        for field in fields {
+            several |= field.resolve(subject, deny, refs, |set| self.sets.len(set));
+        }
+        // An allow needs all values under a name, and the index says what some of them satisfy.
+        if several && !deny {
+            facts.confirm |= dimension.bit();
+        }
+        facts.note(dimension);
+    }
+
+    /// Looks the content dimension up.
+    #[cold]
+    fn read_content(&self, facts: &mut Facts<'_>) {
+        facts.read = true;
+        self.turn_fields(Dimension::Content, &self.content, facts.turned == Some(true), facts);
+    }
+
+    #[inline]
     fn read_path(&self, facts: &mut Facts<'_>, reading: &str) {
-        let [_, _, _, path, _] = &mut facts.refs;
+        let mut tentative = Tentative(0);
+        let path = facts.refs_mut(Dimension::Path);
         path.clear();
-        facts.tentative = Tentative(0);
-        self.paths.resolve(reading, path, &mut facts.tentative, |set| self.sets.len(set));
+        self.paths.resolve(reading, path, &mut tentative, |set| self.sets.len(set));
+        facts.tentative = tentative;
+        facts.note(Dimension::Path);
     }
 }
 
 #[inline]
-fn dimensions(shape: u8) -> impl Iterator<Item = Dimension> {
+fn dimensions(shape: Shape) -> impl Iterator<Item = Dimension> {
     Dimension::ALL.into_iter().filter(move |dimension| shape & dimension.bit() != 0)
 }

@@ -5,20 +5,22 @@
 
 use super::facts::{Refs, Tentative};
 use super::sets::{SetId, SetsBuilder};
-use super::words::{IntMap, Words, u32_of};
+use super::words::{Lengths, Words, u32_of};
 use crate::limits;
 
 /// The compiled index.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Paths {
-    segments: Words,
-    /// Literal edges, keyed by node and segment.
-    edges: IntMap<u64, u32>,
+    /// Literal edges: segments in the realm of the node they leave; the edge numbered `n` leads to the node `targets[n]`.
+    edges: Words,
+    targets: Vec<u32>,
     nodes: Vec<Node>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Node {
+    /// Lengths of the segments that lead on from here.
+    lengths: Lengths,
     /// The node behind `*`; 0 for none, since nothing leads to the root.
     star: u32,
     /// Rules whose pattern ends here.
@@ -38,9 +40,9 @@ type Next = (u32, (u32, u32));
 /// Collects patterns.
 #[derive(Debug)]
 pub(super) struct PathsBuilder {
-    segments: Words,
-    edges: IntMap<u64, u32>,
-    stars: Vec<u32>,
+    edges: Words,
+    targets: Vec<u32>,
+    stars: Vec<(u32, Lengths)>,
     ends: Vec<Ends>,
 }
 
@@ -53,7 +55,8 @@ struct Ends {
 
 impl PathsBuilder {
     pub(super) fn new() -> Self {
-        Self { segments: Words::default(), edges: IntMap::default(), stars: vec![0], ends: vec![Ends::default()] }
+        let stars = vec![(0, Lengths::default())];
+        Self { edges: Words::default(), targets: Vec::new(), stars, ends: vec![Ends::default()] }
     }
 
     /// Adds a canonical pattern of a rule. Rules come in ascending order.
@@ -74,21 +77,22 @@ impl PathsBuilder {
     }
 
     pub(super) fn finish(self, sets: &mut SetsBuilder) -> Paths {
-        let node = |(star, ends): (u32, Ends)| Node {
+        let node = |((star, lengths), ends): ((u32, Lengths), Ends)| Node {
+            lengths,
             star,
             here: sets.add(&ends.here),
             below: sets.add(&ends.below),
             candidates: sets.add(&ends.candidates),
         };
         let nodes = self.stars.into_iter().zip(self.ends).map(node).collect();
-        Paths { segments: self.segments, edges: self.edges, nodes }
+        Paths { edges: self.edges, targets: self.targets, nodes }
     }
 
     fn star(&mut self, node: u32) -> u32 {
         let next = u32_of(self.ends.len());
         match self.stars.get_mut(node as usize) {
-            Some(star) if *star != 0 => *star,
-            Some(star) => {
+            Some((star, _)) if *star != 0 => *star,
+            Some((star, _)) => {
                 *star = next;
                 self.node(next)
             }
@@ -97,17 +101,20 @@ impl PathsBuilder {
     }
 
     fn literal(&mut self, node: u32, segment: &str) -> u32 {
-        let key = edge(node, self.segments.intern(segment.as_bytes()));
-        if let Some(next) = self.edges.get(&key) {
+        let symbol = self.edges.intern_in(node, segment.as_bytes());
+        if let Some(next) = self.targets.get(symbol as usize) {
             return *next;
         }
+        if let Some((_, lengths)) = self.stars.get_mut(node as usize) {
+            lengths.add(segment.len());
+        }
         let next = u32_of(self.ends.len());
-        self.edges.insert(key, next);
+        self.targets.push(next);
         self.node(next)
     }
 
     fn node(&mut self, next: u32) -> u32 {
-        self.stars.push(0);
+        self.stars.push((0, Lengths::default()));
         self.ends.push(Ends::default());
         next
     }
@@ -120,10 +127,6 @@ fn push(list: Option<&mut Vec<u32>>, rule: u32) {
     {
         list.push(rule);
     }
-}
-
-fn edge(node: u32, segment: u32) -> u64 {
-    u64::from(node) << 32 | u64::from(segment)
 }
 
 impl Paths {
@@ -198,15 +201,20 @@ impl Paths {
             refs.add(known.here, len);
             return nowhere;
         };
+        if known.star == 0 && known.lengths.is_empty() {
+            return nowhere;
+        }
         let end = memchr::memchr(b'/', rest).unwrap_or(rest.len());
         let segment = rest.get(..end).unwrap_or_default();
-        let literal = self.segments.find(segment).and_then(|segment| self.edges.get(&edge(node, segment)));
-        (at + 1 + u32_of(end), (literal.copied().unwrap_or_default(), known.star))
+        let known_length = known.lengths.may_have(segment.len());
+        let edge = if known_length { self.edges.find_in(node, segment) } else { None };
+        let literal = edge.and_then(|edge| self.targets.get(edge as usize)).copied().unwrap_or_default();
+        (at + 1 + u32_of(end), (literal, known.star))
     }
 
-    /// Heap bytes, the hash map estimated.
+    /// Heap bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.segments.bytes() + self.edges.capacity() * (8 + 4 + 4 + 1) + self.nodes.capacity() * size_of::<Node>()
+        self.edges.bytes() + self.targets.capacity() * 4 + self.nodes.capacity() * size_of::<Node>()
     }
 }
 

@@ -2,43 +2,52 @@
 
 use super::facts::Facts;
 use super::sets::{BLOCK_RULES, Block};
-use super::{DIMENSIONS, Dimension, Group, Table, dimensions};
+use super::{
+    DIMENSIONS, Dimension, Group, INDEXED, Kind, MESSAGE, REST, REST_CONDITIONS, Shape, TUNNEL, Table, dimensions,
+};
 use crate::limits;
 use crate::policy::model::Rule;
+use crate::policy::subject::Subject;
 
 impl Table {
     /// The earliest match in the file over the groups of one kind, if it comes before `best`.
-    pub(super) fn best(&self, groups: &[Group], facts: &Facts<'_>, model: &[Rule], best: Option<u32>) -> Option<u32> {
+    #[inline]
+    pub(super) fn best(&self, kind: Kind, facts: &mut Facts<'_>, model: &[Rule], best: Option<u32>) -> Option<u32> {
         let mut best = best.unwrap_or(u32::MAX);
-        for group in groups {
+        let (need, forbid) = marks(facts.subject, matches!(kind, Kind::Deny | Kind::Watch));
+        for group in self.groups_of(kind) {
+            let asked = group.shape & !facts.open;
+            if asked & facts.empty != 0 || group.shape & need != need || group.shape & forbid != 0 {
+                continue;
+            }
             let Some(first) = self.rules.get(group.first as usize) else { continue };
-            if *first < best
-                && let Some(rule) = self.search(group, facts, model).and_then(|id| self.rules.get(id as usize))
-            {
+            if *first >= best {
+                continue;
+            }
+            if asked & Dimension::Content.bit() != 0 && !facts.read {
+                self.read_content(facts);
+                if asked & facts.empty != 0 {
+                    continue;
+                }
+            }
+            if let Some(rule) = self.search(group, facts, model).and_then(|id| self.rules.get(id as usize)) {
                 best = best.min(*rule);
             }
         }
         (best != u32::MAX).then_some(best)
     }
 
-    /// The number of the first match in a group.
+    /// The number of the first match in a group, none of whose dimensions is empty.
     #[inline]
     fn search(&self, group: &Group, facts: &Facts<'_>, model: &[Rule]) -> Option<u32> {
         let shape = group.shape & !facts.open;
+        let indexed = shape & INDEXED & !facts.overflowed;
+        let confirm = facts.confirm & (shape | REST) | shape & (INDEXED & facts.overflowed | REST);
         let mut lead: Option<(Dimension, u32)> = None;
-        let (mut indexed, mut confirm) = (0, facts.confirm & shape);
-        for dimension in dimensions(shape) {
-            let refs = facts.refs(dimension);
-            if refs.overflowed {
-                confirm |= dimension.bit();
-                continue;
-            }
-            if refs.count == 0 {
-                return None;
-            }
-            indexed |= dimension.bit();
-            if lead.is_none_or(|(_, fewest)| refs.rules < fewest) {
-                lead = Some((dimension, refs.rules));
+        for dimension in dimensions(indexed) {
+            let rules = facts.refs(dimension).rules;
+            if lead.is_none_or(|(_, fewest)| rules < fewest) {
+                lead = Some((dimension, rules));
             }
         }
         let query = Query { table: self, facts, model, group, indexed, confirm };
@@ -51,6 +60,18 @@ impl Table {
     }
 }
 
+/// The marks that a rule needs to speak of a subject, and those it must not have.
+#[inline]
+fn marks(subject: &Subject<'_>, deny: bool) -> (Shape, Shape) {
+    match &subject.mcp {
+        _ if subject.tunnel => (TUNNEL, MESSAGE),
+        None => (0, MESSAGE),
+        Some(_) if deny => (0, 0),
+        Some(mcp) if mcp.declared => (MESSAGE, 0),
+        Some(_) => (0, MESSAGE),
+    }
+}
+
 /// One group under one subject.
 struct Query<'q> {
     table: &'q Table,
@@ -58,9 +79,9 @@ struct Query<'q> {
     model: &'q [Rule],
     group: &'q Group,
     /// Dimensions that the index answers.
-    indexed: u8,
+    indexed: Shape,
     /// Dimensions that each candidate is asked about.
-    confirm: u8,
+    confirm: Shape,
 }
 
 impl Query<'_> {
@@ -163,10 +184,12 @@ impl Query<'_> {
     }
 
     #[cold]
-    fn ask(&self, id: u32, dimensions_left: u8) -> bool {
+    fn ask(&self, id: u32, left: Shape) -> bool {
         let rule = self.table.rules.get(id as usize).and_then(|rule| self.model.get(*rule as usize));
         let Some(rule) = rule else { return false };
-        let mut conditions = dimensions(dimensions_left).flat_map(Dimension::conditions);
+        let rest = if left & REST != 0 { &REST_CONDITIONS[..] } else { &[] };
+        let left = if rest.is_empty() { left } else { left & !(Dimension::Named.bit() | Dimension::Content.bit()) };
+        let mut conditions = dimensions(left).flat_map(Dimension::conditions).chain(rest);
         conditions.all(|condition| rule.holds(*condition, self.facts.subject))
     }
 }

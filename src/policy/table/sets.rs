@@ -23,6 +23,9 @@ impl SetId {
     /// No set: the empty one.
     pub(super) const NONE: SetId = SetId(u32::MAX);
 
+    /// Any value, for places that are not in use.
+    pub(super) const FILLER: SetId = SetId(0);
+
     const ONE: u32 = 1 << 31;
 
     /// The only rule of a set of one.

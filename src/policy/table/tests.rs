@@ -30,7 +30,16 @@ fn a_path_that_leads_everywhere_is_still_decided() {
     let named = |paths: &[&str]| {
         let host = Host::Name("x.example");
         let method = "GET";
-        let subject = Subject { agent: "", scheme: Scheme::Https, host, port: 443, address: None, method, paths };
+        let subject = Subject {
+            agent: "",
+            scheme: Scheme::Https,
+            host,
+            port: 443,
+            address: None,
+            method,
+            paths,
+            ..Subject::EMPTY
+        };
         policy.decide(&subject).rule.map(|rule| rule.name.to_owned())
     };
     assert_eq!(named(&["/a/a/a/a/a/a/a/a/a"]).as_deref(), Some("r300"));
@@ -58,6 +67,7 @@ fn a_large_policy_gives_the_same_answers_as_its_rules_one_by_one() {
             address: None,
             method,
             paths: &[&path],
+            ..Subject::EMPTY
         };
         let matching = || policy.rules().iter().filter(|rule| rule.failed(&subject).is_none());
         let deny = matching().find(|rule| rule.effect == Effect::Deny);

@@ -1,4 +1,4 @@
-//! Interned strings and the hash behind every lookup of the table.
+//! Interned strings, and the hash behind every lookup of the table.
 //!
 //! Keys come from the policy and only look-ups from the agent, so nobody outside can make keys collide, and a fast hash without a
 //! secret is enough.
@@ -16,13 +16,35 @@ const SEED: u64 = 0x243f_6a88_85a3_08d3;
 const EMPTY: u32 = u32::MAX;
 
 /// Numbers for strings: open addressing over one block of text, at most half full. A slot says where its string lies, so a look-up that
-/// finds touches two places in memory, and one that does not mostly one.
+/// finds touches two places in memory, and one that does not mostly one or none. A string is known under a realm, so that one table serves
+/// the edges of every node of a tree.
 #[derive(Debug, Clone)]
 pub(super) struct Words {
     text: Vec<u8>,
     /// Power of two.
     slots: Vec<Slot>,
     count: u32,
+    lengths: Lengths,
+}
+
+/// Which lengths occur, modulo 64: most strings that are not known are told by their length alone.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Lengths(u64);
+
+impl Lengths {
+    pub(super) fn add(&mut self, len: usize) {
+        self.0 |= 1 << (len % 64);
+    }
+
+    #[inline]
+    pub(super) fn may_have(self, len: usize) -> bool {
+        self.0 >> (len % 64) & 1 == 1
+    }
+
+    #[inline]
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -31,15 +53,16 @@ struct Slot {
     tag: u32,
     start: u32,
     len: u32,
+    realm: u32,
     /// The string's number, or [`EMPTY`].
     symbol: Symbol,
 }
 
-const VACANT: Slot = Slot { tag: 0, start: 0, len: 0, symbol: EMPTY };
+const VACANT: Slot = Slot { tag: 0, start: 0, len: 0, realm: 0, symbol: EMPTY };
 
 impl Default for Words {
     fn default() -> Self {
-        Self { text: Vec::new(), slots: vec![VACANT; 8], count: 0 }
+        Self { text: Vec::new(), slots: vec![VACANT; 8], count: 0, lengths: Lengths::default() }
     }
 }
 
@@ -47,13 +70,19 @@ impl Words {
     /// The symbol of a string that was interned.
     #[inline]
     pub(super) fn find(&self, word: &[u8]) -> Option<Symbol> {
-        let (mut at, tag) = self.probe(hash(word));
+        if self.lengths.may_have(word.len()) { self.find_in(0, word) } else { None }
+    }
+
+    /// The symbol of a string that was interned in a realm.
+    #[inline]
+    pub(super) fn find_in(&self, realm: u32, word: &[u8]) -> Option<Symbol> {
+        let (mut at, tag) = self.probe(hash_with(word, u64::from(realm)));
         loop {
             let slot = self.slots.get(at)?;
             if slot.symbol == EMPTY {
                 return None;
             }
-            if slot.tag == tag && self.word(slot) == word {
+            if slot.tag == tag && slot.realm == realm && self.word(slot) == word {
                 return Some(slot.symbol);
             }
             at = (at + 1) & (self.slots.len() - 1);
@@ -62,23 +91,34 @@ impl Words {
 
     /// The symbol of a string, which is interned if it was not.
     pub(super) fn intern(&mut self, word: &[u8]) -> Symbol {
-        if let Some(symbol) = self.find(word) {
+        self.intern_in(0, word)
+    }
+
+    /// See [`Words::intern`].
+    pub(super) fn intern_in(&mut self, realm: u32, word: &[u8]) -> Symbol {
+        if let Some(symbol) = self.find_in(realm, word) {
             return symbol;
         }
         let symbol = self.count;
         self.count += 1;
+        self.lengths.add(word.len());
         if self.count as usize * 2 > self.slots.len() {
             let doubled = vec![VACANT; self.slots.len() * 2];
             for slot in std::mem::replace(&mut self.slots, doubled) {
                 if slot.symbol != EMPTY {
-                    self.place(hash(self.word(&slot)), slot);
+                    self.place(hash_with(self.word(&slot), u64::from(slot.realm)), slot);
                 }
             }
         }
         let (start, len) = (u32_of(self.text.len()), u32_of(word.len()));
         self.text.extend_from_slice(word);
-        self.place(hash(word), Slot { tag: 0, start, len, symbol });
+        self.place(hash_with(word, u64::from(realm)), Slot { tag: 0, start, len, realm, symbol });
         symbol
+    }
+
+    /// The length of every string.
+    pub(super) fn lens(&self) -> Vec<usize> {
+        self.slots.iter().filter(|slot| slot.symbol != EMPTY).map(|slot| slot.len as usize).collect()
     }
 
     /// Heap bytes.
@@ -124,15 +164,26 @@ fn fold(a: u64, b: u64) -> u64 {
     low ^ high
 }
 
+/// A hash of some bytes and a number.
 #[inline]
-fn hash(bytes: &[u8]) -> u64 {
-    let mut state = SEED ^ bytes.len() as u64;
-    let (chunks, rest) = bytes.as_chunks::<8>();
-    for chunk in chunks {
-        state = fold(state ^ u64::from_le_bytes(*chunk), MULTIPLIER);
-    }
-    let tail = rest.iter().fold(0, |tail, byte| tail << 8 | u64::from(*byte));
-    fold(state ^ tail, MULTIPLIER)
+pub(in crate::policy) fn hash_with(bytes: &[u8], salt: u64) -> u64 {
+    let mut state = fold(SEED ^ bytes.len() as u64, salt ^ MULTIPLIER);
+    let last = match (bytes.last_chunk::<8>(), bytes.first_chunk::<4>().zip(bytes.last_chunk::<4>())) {
+        (Some(last), _) => {
+            let (chunks, _) = bytes.as_chunks::<8>();
+            // The last chunk, if it is whole, is the last eight bytes anyway.
+            let whole = chunks.len() - usize::from(bytes.len() % 8 == 0);
+            for chunk in chunks.iter().take(whole) {
+                state = fold(state ^ u64::from_le_bytes(*chunk), MULTIPLIER);
+            }
+            u64::from_le_bytes(*last)
+        }
+        (None, Some((first, last))) => {
+            u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
+        }
+        (None, None) => bytes.iter().fold(0, |tail, byte| tail << 8 | u64::from(*byte)),
+    };
+    fold(state ^ last, MULTIPLIER)
 }
 
 /// The hasher of [`IntMap`].
@@ -145,7 +196,7 @@ impl Hasher for Fold {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        self.0 = fold(self.0 ^ hash(bytes), MULTIPLIER);
+        self.0 = fold(self.0 ^ hash_with(bytes, 0), MULTIPLIER);
     }
 
     fn write_u32(&mut self, value: u32) {

@@ -1,0 +1,45 @@
+//! The named facts of a request, as policy asks for them: header fields and query parameters, read off the parse when a rule needs them.
+
+use crate::parse::head::RequestHead;
+use crate::parse::query;
+use crate::policy::{Look, Lookup, Policy, Value};
+
+/// The header fields of a request.
+#[derive(Debug)]
+pub(crate) struct Fields<'r>(pub(crate) &'r RequestHead<'r>);
+
+/// The query of a request.
+#[derive(Debug)]
+pub(crate) struct Parameters<'r>(pub(crate) &'r str);
+
+impl Lookup for Fields<'_> {
+    fn values(&self, name: &str, found: &mut dyn FnMut(Value<'_>)) {
+        let fields = self.0.headers.iter().filter(|(field, _)| field.eq_ignore_ascii_case(name));
+        fields.for_each(|(_, value)| found(Value::Text(value)));
+    }
+}
+
+impl Lookup for Parameters<'_> {
+    fn values(&self, name: &str, found: &mut dyn FnMut(Value<'_>)) {
+        query::values(self.0, name, &mut |value| {
+            found(match value {
+                query::Value::Plain(text) => Value::Text(text),
+                query::Value::Ambiguous => Value::Unreadable,
+            });
+        });
+    }
+}
+
+/// What nobody has looked at, for a request that may have a body.
+pub(crate) fn body(may_have: bool) -> Look<'static> {
+    if may_have { Look::NotLooked } else { Look::Absent }
+}
+
+/// What a policy speaks of and this proxy does not supply. Such a policy is not put in force, so that no rule means less than it says.
+pub(crate) fn unsupplied(policy: &Policy) -> Option<&'static str> {
+    if !policy.mcp_servers().is_empty() || policy.rules().iter().any(|rule| rule.when.mcp.is_some()) {
+        return Some("the proxy does not read MCP messages yet; remove `mcp_servers` and rules with `mcp`");
+    }
+    let passes = !policy.passthrough().is_empty();
+    passes.then_some("the proxy passes no connection through yet; remove `tls.passthrough`")
+}
