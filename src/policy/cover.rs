@@ -27,7 +27,7 @@ fn covers(wide: &Rule, narrow: &Rule) -> bool {
         hosts, schemes, ports, methods, access, paths, headers, query, body, mcp, arguments, moment, ..
     } = &wide.when;
     let when = &narrow.when;
-    let host = all_of(hosts, &when.hosts, |wide, narrow| covers_host(wide, narrow));
+    let host = all_of(hosts, &when.hosts, covers_host);
     let scheme = all_of(schemes, &when.schemes, PartialEq::eq);
     let port = ports.as_ref().is_none_or(|wide| match &when.ports {
         Some(narrow) => narrow.iter().all(|port| wide.contains(port)),

@@ -172,7 +172,7 @@ pub(in crate::policy) fn hash_with(bytes: &[u8], salt: u64) -> u64 {
         (Some(last), _) => {
             let (chunks, _) = bytes.as_chunks::<8>();
             // The last chunk, if it is whole, is the last eight bytes anyway.
-            let whole = chunks.len() - usize::from(bytes.len() % 8 == 0);
+            let whole = chunks.len() - usize::from(bytes.len().is_multiple_of(8));
             for chunk in chunks.iter().take(whole) {
                 state = fold(state ^ u64::from_le_bytes(*chunk), MULTIPLIER);
             }

@@ -62,7 +62,7 @@ fn every_vector_under_tls(choice: Choice) {
 
 fn every_vector_to_a_known_proxy(choice: Choice) {
     let origin = Origin::start(None);
-    let entrance = Entrance { mode: Mode::Proxy, kind: Kind::Proxy, from: None };
+    let entrance = Entrance { mode: Mode::Proxy, kind: Kind::Proxy, from: None, agent: None };
     let proxy = Proxy::start_at(choice, entrance, origin.address, RULES);
     run(proxy, &origin, &of(&['x']), |proxy| Box::new(Clear(proxy.client())));
 }
@@ -72,7 +72,7 @@ fn every_vector_where_everything_is_allowed(choice: Choice) {
     let origin = Origin::start(None);
     let proxy = Proxy::start(choice, origin.address, 80, rules);
     run(proxy, &origin, &of(&['P']), |proxy| Box::new(Clear(proxy.client())));
-    let entrance = Entrance { mode: Mode::Proxy, kind: Kind::Proxy, from: None };
+    let entrance = Entrance { mode: Mode::Proxy, kind: Kind::Proxy, from: None, agent: None };
     let proxy = Proxy::start_at(choice, entrance, origin.address, rules);
     run(proxy, &origin, &of(&['X']), |proxy| Box::new(Clear(proxy.client())));
 }
