@@ -59,6 +59,18 @@ pub const SSE_ID_BYTES_MAX: usize = 1024;
 pub const SSE_RETRY_MILLISECONDS_MIN: u64 = 100;
 /// Longest reconnection time that a server may ask for.
 pub const SSE_RETRY_MILLISECONDS_MAX: u64 = 10 * 60 * 1000;
+/// Most messages of one JSON-RPC batch.
+pub const RPC_BATCH_MAX: usize = 32;
+/// Longest JSON-RPC id, as written.
+pub const RPC_ID_BYTES_MAX: usize = 1024;
+/// Longest method, tool, prompt, task or URI of a resource.
+pub const RPC_NAME_BYTES_MAX: usize = TARGET_BYTES_MAX;
+/// Most requests to the client in one result, and most resources of one subscription.
+pub const RPC_INPUTS_MAX: usize = 64;
+/// Most entries of the lists in one result.
+pub const RPC_LIST_ENTRIES_MAX: usize = 10_000;
+/// Longest MCP session id.
+pub const MCP_SESSION_BYTES_MAX: usize = 512;
 
 // ---------------------------------------------------------------------------------------------------------------------
 // policy: files, rules, patterns

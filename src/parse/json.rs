@@ -25,7 +25,7 @@ pub use self::error::JsonError;
 pub use self::fold::{fold, is_twin};
 pub use self::number::is_exact;
 pub use self::pointer::{Facts, Pointers, Value, Watch, facts};
-pub use self::text::decode;
+pub use self::text::{decode, encode};
 
 /// Reads one JSON text.
 #[derive(Debug, Clone)]

@@ -13,6 +13,7 @@
 //! 6. [`dns`]: the questions of the fenced program, and the stub's answers.
 //! 7. [`json`]: the tokens of a body, strictly, and values by pointer.
 //! 8. [`sse`]: the events of a stream.
+//! 9. [`rpc`]: the messages of MCP, in a body, an event or a line.
 //!
 //! Whatever is ambiguous is an error here, never a guess: two recipients that read the same bytes differently are how requests are
 //! smuggled.
@@ -29,6 +30,7 @@ pub mod host;
 pub mod json;
 pub mod path;
 pub mod query;
+pub mod rpc;
 pub mod sse;
 pub mod target;
 

@@ -120,7 +120,7 @@ pub fn decode(span: &[u8]) -> Cow<'_, str> {
 }
 
 /// The character that the escape at the beginning stands for, and the length of the escape.
-pub(crate) fn escape(bytes: &[u8]) -> (char, usize) {
+pub(super) fn escape(bytes: &[u8]) -> (char, usize) {
     let unit =
         |at: usize| bytes.get(at..at + 4).and_then(|digits| u32::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
     let plain = match bytes.get(1) {
@@ -145,7 +145,7 @@ pub(crate) fn escape(bytes: &[u8]) -> (char, usize) {
 }
 
 /// Writes a string as RFC 8785 §3.2.2.2 has it: with the escapes that must be and no others.
-pub(crate) fn encode(text: &str, out: &mut Vec<u8>) {
+pub fn encode(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     for &byte in text.as_bytes() {
         let short = match byte {
