@@ -7,15 +7,16 @@ use super::{DIMENSIONS, Dimension, Shape};
 use crate::limits;
 use crate::policy::subject::Subject;
 
-/// The sets of rules that one dimension of one subject unites.
+/// The sets of rules that one dimension of one subject unites. All zero and without padding at the start, so that seven of them are
+/// cleared at once.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Refs {
     sets: [SetId; limits::POLICY_SETS_MAX],
-    pub(super) count: u8,
+    pub(super) count: u16,
+    /// 1 if there were more sets than fit, so that the dimension is asked of every candidate.
+    overflow: u16,
     /// Rules in all sets together.
     pub(super) rules: u32,
-    /// There were more sets than fit, so the dimension is asked of every candidate.
-    pub(super) overflowed: bool,
 }
 
 /// Which sets of the path dimension hold candidates only, by their place in [`Refs`].
@@ -49,7 +50,7 @@ pub(in crate::policy) struct Facts<'s> {
 impl Refs {
     #[inline]
     pub(super) const fn none() -> Refs {
-        Refs { sets: [SetId::FILLER; limits::POLICY_SETS_MAX], count: 0, rules: 0, overflowed: false }
+        Refs { sets: [SetId::FILLER; limits::POLICY_SETS_MAX], count: 0, overflow: 0, rules: 0 }
     }
 
     #[inline]
@@ -76,15 +77,20 @@ impl Refs {
 
     #[inline]
     pub(super) fn clear(&mut self) {
-        (self.count, self.rules, self.overflowed) = (0, 0, false);
+        (self.count, self.rules, self.overflow) = (0, 0, 0);
     }
 
     pub(super) fn overflow(&mut self) {
-        self.overflowed = true;
+        self.overflow = 1;
     }
 
-    pub(super) fn count(&self) -> u8 {
+    pub(super) fn count(&self) -> u16 {
         self.count
+    }
+
+    #[inline]
+    pub(super) fn is_overflowed(&self) -> bool {
+        self.overflow != 0
     }
 
     #[inline]
@@ -94,7 +100,7 @@ impl Refs {
 }
 
 impl Tentative {
-    pub(super) fn mark(&mut self, place: u8) {
+    pub(super) fn mark(&mut self, place: u16) {
         self.0 |= 1u32.checked_shl(u32::from(place)).unwrap_or(0);
     }
 
@@ -128,16 +134,13 @@ impl<'s> Facts<'s> {
 
     #[inline]
     pub(super) fn refs(&self, dimension: Dimension) -> &Refs {
-        let [host, endpoint, method, path, address, named, content] = &self.refs;
-        match dimension {
-            Dimension::Host => host,
-            Dimension::Endpoint => endpoint,
-            Dimension::Method => method,
-            Dimension::Path => path,
-            Dimension::Address => address,
-            Dimension::Named => named,
-            Dimension::Content => content,
-        }
+        self.at(dimension as u32)
+    }
+
+    /// The sets of a dimension by its number.
+    #[inline]
+    pub(super) fn at(&self, dimension: u32) -> &Refs {
+        self.refs.get(dimension as usize).unwrap_or(&EMPTY)
     }
 
     #[inline]
@@ -158,9 +161,11 @@ impl<'s> Facts<'s> {
     #[inline]
     pub(super) fn note(&mut self, dimension: Dimension) {
         let refs = self.refs(dimension);
-        let (empty, overflowed) = (refs.count == 0 && !refs.overflowed, refs.overflowed);
+        let (empty, overflowed) = (refs.count == 0 && !refs.is_overflowed(), refs.is_overflowed());
         let bit = dimension.bit();
         self.empty = self.empty & !bit | if empty { bit } else { 0 };
         self.overflowed = self.overflowed & !bit | if overflowed { bit } else { 0 };
     }
 }
+
+static EMPTY: Refs = Refs::none();

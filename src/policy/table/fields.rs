@@ -153,7 +153,7 @@ impl Field {
         for (automaton, sets) in &self.automata {
             automaton.walk(text, |pattern| {
                 refs.add_once(sets.get(pattern as usize).copied().unwrap_or(SetId::NONE), len);
-                refs.overflowed
+                refs.is_overflowed()
             });
         }
     }

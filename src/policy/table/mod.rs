@@ -206,7 +206,7 @@ impl Table {
                 let rule = self.rules.get(id as usize).and_then(|rule| model.get(*rule as usize));
                 rule.is_some_and(|rule| rule.when.names_host(host))
             };
-            if refs.overflowed {
+            if refs.is_overflowed() {
                 return (group.first..group.end).any(holds);
             }
             refs.sets().iter().any(|set| self.sets.reaches(*set, group.first, group.end))
@@ -320,7 +320,13 @@ impl Table {
     }
 }
 
+/// The numbers of the dimensions in a shape.
 #[inline]
-fn dimensions(shape: Shape) -> impl Iterator<Item = Dimension> {
-    Dimension::ALL.into_iter().filter(move |dimension| shape & dimension.bit() != 0)
+fn dimensions(shape: Shape) -> impl Iterator<Item = u32> {
+    let mut left = shape & INDEXED;
+    std::iter::from_fn(move || {
+        let next = (left != 0).then(|| left.trailing_zeros());
+        left &= left.wrapping_sub(1);
+        next
+    })
 }

@@ -2,6 +2,7 @@
 
 use super::facts::Facts;
 use super::sets::{BLOCK_RULES, Block};
+use super::words::u32_of;
 use super::{
     DIMENSIONS, Dimension, Group, INDEXED, Kind, MESSAGE, REST, REST_CONDITIONS, Shape, TUNNEL, Table, dimensions,
 };
@@ -43,20 +44,22 @@ impl Table {
         let shape = group.shape & !facts.open;
         let indexed = shape & INDEXED & !facts.overflowed;
         let confirm = facts.confirm & (shape | REST) | shape & (INDEXED & facts.overflowed | REST);
-        let mut lead: Option<(Dimension, u32)> = None;
+        let query = Query { table: self, facts, model, group, indexed, confirm };
+        if indexed == 0 {
+            return if confirm == 0 {
+                Some(group.first)
+            } else {
+                (group.first..group.end).find(|id| query.confirms(*id))
+            };
+        }
+        let (mut lead, mut fewest) = (0, u32::MAX);
         for dimension in dimensions(indexed) {
-            let rules = facts.refs(dimension).rules;
-            if lead.is_none_or(|(_, fewest)| rules < fewest) {
-                lead = Some((dimension, rules));
+            let rules = facts.at(dimension).rules;
+            if rules < fewest {
+                (lead, fewest) = (dimension, rules);
             }
         }
-        let query = Query { table: self, facts, model, group, indexed, confirm };
-        match lead {
-            None if confirm == 0 => Some(group.first),
-            None => (group.first..group.end).find(|id| query.confirms(*id)),
-            Some((lead, rules)) if rules as usize <= limits::POLICY_SET_LIST_MAX => query.by_list(lead),
-            Some(_) => query.by_block(),
-        }
+        if fewest as usize <= limits::POLICY_SET_LIST_MAX { query.by_list(lead) } else { query.by_block() }
     }
 }
 
@@ -87,13 +90,22 @@ struct Query<'q> {
 impl Query<'_> {
     /// Goes through the few rules of the leading dimension.
     #[inline]
-    fn by_list(&self, lead: Dimension) -> Option<u32> {
+    fn by_list(&self, lead: u32) -> Option<u32> {
+        let first = self.group.first;
         let mut best = self.group.end;
-        for set in self.facts.refs(lead).sets() {
-            let ids = self.table.sets.small(*set);
-            for id in ids.skip_while(|id| *id < self.group.first).take_while(|id| *id < best) {
-                if self.contains(id, lead) && self.confirms(id) {
+        for set in self.facts.at(lead).sets() {
+            if let Some(id) = set.only() {
+                if id >= first && id < best && self.matches(id, lead) {
                     best = id;
+                }
+                continue;
+            }
+            for id in self.table.sets.list(*set) {
+                if *id >= best {
+                    break;
+                }
+                if *id >= first && self.matches(*id, lead) {
+                    best = *id;
                     break;
                 }
             }
@@ -104,15 +116,14 @@ impl Query<'_> {
     /// Goes through the blocks that every dimension has.
     fn by_block(&self) -> Option<u32> {
         let sets = &self.table.sets;
-        let mut order = Dimension::ALL;
+        let mut order: [u32; DIMENSIONS] = std::array::from_fn(|dimension| u32_of(dimension));
         // Small sets first: most blocks are empty after two of them.
-        order.sort_unstable_by_key(|dimension| self.facts.refs(*dimension).rules);
+        order.sort_unstable_by_key(|dimension| self.facts.at(*dimension).rules);
         let blocks = self.group.first / BLOCK_RULES..self.group.end.div_ceil(BLOCK_RULES);
         for word in blocks.start / 64..blocks.end.div_ceil(64) {
             let mut present = within(word, &blocks);
             for dimension in self.indexed_of(&order) {
-                let united =
-                    self.facts.refs(dimension).sets().iter().fold(0, |all, set| all | sets.summary(*set, word));
+                let united = self.facts.at(dimension).sets().iter().fold(0, |all, set| all | sets.summary(*set, word));
                 present &= united;
             }
             while present != 0 {
@@ -127,21 +138,27 @@ impl Query<'_> {
     }
 
     #[inline]
-    fn indexed_of(&self, order: &[Dimension; DIMENSIONS]) -> impl Iterator<Item = Dimension> {
-        order.iter().copied().filter(|dimension| self.indexed & dimension.bit() != 0)
+    fn indexed_of(&self, order: &[u32; DIMENSIONS]) -> impl Iterator<Item = u32> {
+        order.iter().copied().filter(|dimension| self.indexed >> dimension & 1 == 1)
     }
 
     #[inline]
-    fn in_block(&self, block: u32, order: &[Dimension; DIMENSIONS]) -> Option<u32> {
+    fn in_block(&self, block: u32, order: &[u32; DIMENSIONS]) -> Option<u32> {
+        let sets = &self.table.sets;
         let mut left: Block = [u64::MAX; 8];
         for dimension in self.indexed_of(order) {
             let mut united: Block = [0; 8];
-            for set in self.facts.refs(dimension).sets() {
-                self.table.sets.unite_block(*set, block, &mut united);
-            }
+            // Most dimensions have one large set, which is read where it lies.
+            let words = match self.facts.at(dimension).sets() {
+                [only] if let Some(words) = sets.block(*only, block) => words,
+                several => {
+                    several.iter().for_each(|set| sets.unite_block(*set, block, &mut united));
+                    &united
+                }
+            };
             let mut any = 0;
-            for (left, united) in left.iter_mut().zip(united) {
-                *left &= united;
+            for (left, words) in left.iter_mut().zip(words) {
+                *left &= words;
                 any |= *left;
             }
             if any == 0 {
@@ -160,11 +177,19 @@ impl Query<'_> {
         None
     }
 
+    #[inline]
+    fn matches(&self, id: u32, lead: u32) -> bool {
+        self.contains(id, lead) && self.confirms(id)
+    }
+
     /// Whether the other dimensions' sets hold the rule too.
     #[inline]
-    fn contains(&self, id: u32, lead: Dimension) -> bool {
-        let holds = |dimension| self.facts.refs(dimension).sets().iter().any(|set| self.table.sets.contains(*set, id));
-        dimensions(self.indexed & !lead.bit()).all(holds)
+    fn contains(&self, id: u32, lead: u32) -> bool {
+        let sets = &self.table.sets;
+        dimensions(self.indexed & !(1 << lead)).all(|dimension| match self.facts.at(dimension).sets() {
+            [only] => sets.contains(*only, id),
+            several => several.iter().any(|set| sets.contains(*set, id)),
+        })
     }
 
     /// Asks a candidate what the index left open.
@@ -189,7 +214,8 @@ impl Query<'_> {
         let Some(rule) = rule else { return false };
         let rest = if left & REST != 0 { &REST_CONDITIONS[..] } else { &[] };
         let left = if rest.is_empty() { left } else { left & !(Dimension::Named.bit() | Dimension::Content.bit()) };
-        let mut conditions = dimensions(left).flat_map(Dimension::conditions).chain(rest);
+        let asked = Dimension::ALL.into_iter().filter(|dimension| left & dimension.bit() != 0);
+        let mut conditions = asked.flat_map(Dimension::conditions).chain(rest);
         conditions.all(|condition| rule.holds(*condition, self.facts.subject))
     }
 }

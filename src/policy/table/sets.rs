@@ -30,7 +30,7 @@ impl SetId {
 
     /// The only rule of a set of one.
     #[inline]
-    fn only(self) -> Option<u32> {
+    pub(super) fn only(self) -> Option<u32> {
         (self.0 & SetId::ONE != 0 && !self.is_none()).then_some(self.0 & !SetId::ONE)
     }
 
@@ -152,8 +152,9 @@ impl Sets {
         set.only().into_iter().chain(self.list(set).iter().copied())
     }
 
+    /// The rules of a small set of several, ascending.
     #[inline]
-    fn list(&self, set: SetId) -> &[u32] {
+    pub(super) fn list(&self, set: SetId) -> &[u32] {
         let Some(head) = self.head(set).filter(|head| is_list(head)) else { return &[] };
         let start = head.start as usize;
         self.lists.get(start..start + head.rules as usize).unwrap_or_default()
@@ -201,6 +202,12 @@ impl Sets {
                 *to |= word;
             }
         }
+    }
+
+    /// A block of a large set, where it lies.
+    #[inline]
+    pub(super) fn block(&self, set: SetId, block: u32) -> Option<&Block> {
+        self.bitmap_of(set).and_then(|head| self.find_block(head, block))
     }
 
     /// Whether the set holds a rule numbered in `first..end`, both at block borders or past the last rule.
