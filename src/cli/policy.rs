@@ -1,17 +1,23 @@
-//! `ringfence policy`: check policies, and explain what one decides.
+//! `ringfence policy`: check policies, explain what one decides, test it.
 
+mod check;
+mod explain;
 mod facts;
+mod fixtures;
+mod replay;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
 use crate::limits;
-use crate::policy::{self, Explanation, Loaded, Policy, Problem, Severity, Source};
+use crate::policy::{self, Loaded, Policy, ReachPlace, Severity, Source};
 
 /// Arguments of `ringfence policy`.
 #[derive(Debug, Args)]
@@ -24,17 +30,24 @@ pub struct PolicyArgs {
 #[derive(Debug, Subcommand)]
 enum PolicyCommand {
     /// Validate policy files: every problem with its place and its remedy
-    #[command(after_help = "Example:\n  ringfence policy check policy.yaml\n\n\
-        Exit status: 0 without errors (warnings do not count), 1 with errors, 2 when a file cannot be read.")]
+    #[command(after_help = "Examples:\n  ringfence policy check policy.yaml\n  \
+        ringfence policy check policy.yaml --reach pastebin.com\n\n\
+        Exit status: 0 without errors (warnings do not count), 1 with errors, 2 when a file cannot be read. With --reach: \
+        0 when nothing may get there, 1 when something may, 2 with errors. `no` is certain; `yes` may need header fields, times or \
+        bodies that no request has.")]
     Check {
         /// Policy files
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+        /// Tell whether anything may get to this place
+        #[arg(long, value_name = "HOST[:PORT][/PATH]", value_parser = place)]
+        reach: Option<ReachPlace>,
     },
     /// Tell which rules match a request, which one wins, and why
     #[command(after_help = "Example:\n  ringfence policy explain policy.yaml \\\n    \
         --request '{\"method\": \"GET\", \"url\": \"https://api.github.com/repos/acme/site\"}'\n\n\
-        A request is {method, url, headers, body, agent, time, mcp}; each part is optional, and the method is GET unless it is given.\n\
+        A request is {method, url, headers, body, agent, time, mcp: {server, method, tool, resource, prompt, args}}; each part is \
+        optional, and the method is GET unless it is given.\n\
         Exit status: 0 whatever the verdict, 2 when the policy or the request cannot be read.")]
     Explain {
         /// Policy file
@@ -47,55 +60,80 @@ enum PolicyCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Decide the requests of fixtures, or of an audit log, and tell every verdict that is not as expected
+    #[command(after_help = "Examples:\n  ringfence policy test policy.yaml fixtures.yaml\n  \
+        ringfence policy test candidate.yaml --from-audit /var/lib/ringfence/audit\n\n\
+        A fixture is {name, request, expect: {verdict, rule}} in a YAML or JSON list; a request is as for explain, and `rule: null` \
+        expects that no rule decides. What a record does not keep (bodies, header fields, a redacted query) can leave its verdict open: \
+        it is counted as undecidable, never as unchanged.\n\
+        Exit status: 0 when all is as expected, 1 when something is not, 2 when a file cannot be read.")]
+    Test {
+        /// Policy file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Files with fixtures
+        #[arg(value_name = "FIXTURES", required_unless_present = "from_audit")]
+        fixtures: Vec<PathBuf>,
+        /// Decide the requests of this audit log
+        #[arg(long, value_name = "DIR", conflicts_with = "fixtures")]
+        from_audit: Option<PathBuf>,
+    },
+    /// Print the JSON Schema of the policy file
+    #[command(after_help = "Example:\n  ringfence policy schema > policy.schema.json")]
+    Schema,
 }
 
 /// Runs the subcommand.
 pub fn run(args: PolicyArgs) -> ExitCode {
     match args.command {
-        PolicyCommand::Check { files } => check(&files),
-        PolicyCommand::Explain { file, request, json } => explain(&file, &request, json),
+        PolicyCommand::Check { files, reach: None } => check::check(&files),
+        PolicyCommand::Check { files, reach: Some(place) } => check::reach(&files, &place),
+        PolicyCommand::Explain { file, request, json } => explain::run(&file, &request, json),
+        PolicyCommand::Test { file, from_audit: Some(audit), .. } => {
+            with_policy(&file, |policy| replay::run(policy, &audit))
+        }
+        PolicyCommand::Test { file, fixtures, .. } => with_policy(&file, |policy| fixtures::run(policy, &fixtures)),
+        PolicyCommand::Schema => finish(schema()).unwrap_or(ExitCode::SUCCESS),
     }
 }
 
 const FAILED: u8 = 1;
 const MISUSED: u8 = 2;
 
-fn check(files: &[PathBuf]) -> ExitCode {
-    let mut status = 0;
-    let mut out = io::stdout().lock();
-    for file in files {
-        let loaded = match load(file) {
-            Ok(loaded) => loaded,
-            Err(error) => {
-                eprintln!("ringfence: {}: {error}", file.display());
-                status = MISUSED;
-                continue;
-            }
-        };
-        if loaded.policy.is_none() {
-            status = status.max(FAILED);
-        }
-        if report(&mut out, file, &loaded).is_err() {
-            // Whoever reads our output has gone; there is nobody left to tell.
-            break;
-        }
-    }
-    ExitCode::from(status)
+fn place(text: &str) -> Result<ReachPlace, &'static str> {
+    ReachPlace::read(text).ok_or("a place is HOST[:PORT][/PATH], such as api.example.com/v1")
 }
 
-fn report(out: &mut impl Write, file: &Path, loaded: &Loaded) -> io::Result<()> {
-    for problem in &loaded.problems {
-        writeln!(out, "{problem}")?;
+fn schema() -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    io::Write::write_all(&mut out, policy::schema().as_bytes())
+}
+
+/// Loads a policy, or says why it cannot.
+fn with_policy(file: &Path, then: impl FnOnce(&Policy) -> ExitCode) -> ExitCode {
+    match load(file) {
+        Ok(Loaded { policy: Some(policy), .. }) => then(&policy),
+        Ok(Loaded { problems, .. }) => {
+            let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
+            errors.for_each(|problem| eprintln!("{problem}"));
+            ExitCode::from(MISUSED)
+        }
+        Err(error) => {
+            eprintln!("ringfence: {}: {error}", file.display());
+            ExitCode::from(MISUSED)
+        }
     }
-    let count = |severity| loaded.problems.iter().filter(|problem: &&Problem| problem.severity == severity).count();
-    let warnings = match count(Severity::Warning) {
-        0 => String::new(),
-        1 => ", 1 warning".to_owned(),
-        many => format!(", {many} warnings"),
-    };
-    match &loaded.policy {
-        Some(policy) => writeln!(out, "{}: ok, {}{warnings}", file.display(), plural(policy.rules().len(), "rule")),
-        None => writeln!(out, "{}: {}{warnings}", file.display(), plural(count(Severity::Error), "error")),
+}
+
+/// The exit code of printing that failed: none where the reader has gone, and nobody is left to tell.
+fn finish(printed: io::Result<()>) -> Option<ExitCode> {
+    match printed {
+        Ok(()) => None,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => None,
+        Err(error) => {
+            eprintln!("ringfence: standard output: {error}");
+            Some(ExitCode::from(FAILED))
+        }
     }
 }
 
@@ -103,96 +141,21 @@ fn plural(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
-fn explain(file: &Path, request: &str, json: bool) -> ExitCode {
-    let policy = match load(file) {
-        Ok(Loaded { policy: Some(policy), .. }) => policy,
-        Ok(Loaded { problems, .. }) => {
-            let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
-            errors.for_each(|problem| eprintln!("{problem}"));
-            return ExitCode::from(MISUSED);
-        }
-        Err(error) => {
-            eprintln!("ringfence: {}: {error}", file.display());
-            return ExitCode::from(MISUSED);
-        }
-    };
-    let asked = match request::read(request) {
-        Ok(asked) => asked,
-        Err(error) => {
-            eprintln!("ringfence: --request: {error}");
-            return ExitCode::from(MISUSED);
-        }
-    };
-    asked.notes(&policy).iter().for_each(|note| eprintln!("note: {note}"));
-    let explanation = asked.explain(&policy);
-    let printed = if json { print_json(&explanation) } else { print_text(&explanation, &policy) };
-    match printed {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ringfence: standard output: {error}");
-            ExitCode::from(FAILED)
-        }
-    }
-}
-
-fn print_json(explanation: &Explanation) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    serde_json::to_writer(&mut out, explanation)?;
-    writeln!(out)
-}
-
-/// For a person: the verdict in words, then one fact a line.
-fn print_text(explanation: &Explanation, policy: &Policy) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    let (bold, plain) = if io::stdout().is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
-    let verdict = explanation.verdict;
-    let by = match (&explanation.rule, explanation.code) {
-        (Some(rule), _) => format!(" by the rule `{rule}`"),
-        (None, Some("default")) if verdict == "allow" => " by default: no rule matches".to_owned(),
-        (None, Some("default")) => " by default: no rule allows it".to_owned(),
-        (None, Some("metadata")) => ": instance metadata is never reached".to_owned(),
-        (None, Some(code)) => format!(": {code}"),
-        (None, None) => String::new(),
-    };
-    let recorded = if explanation.enforced { "" } else { ", which is recorded and not enforced" };
-    writeln!(out, "{bold}{verdict}{plain}{by}{recorded}")?;
-    let mut line = |key: &str, value: &str| writeln!(out, "  {key:<8} {value}");
-    if let Some(reason) = &explanation.reason {
-        line("reason", reason)?;
-    }
-    if let Some(remedy) = &explanation.remedy {
-        line("remedy", remedy)?;
-    }
-    if !explanation.matched.is_empty() {
-        line("matched", &explanation.matched.join(", "))?;
-    }
-    if let Some(missed) = &explanation.missed {
-        let rule = policy.rules().iter().find(|rule| *rule.name == *missed.rule);
-        let place = rule.map(|rule| format!(" (line {})", rule.place.line)).unwrap_or_default();
-        line(
-            "nearest",
-            &format!("`{}`{place} would allow it, but its `{}` does not hold", missed.rule, missed.condition),
-        )?;
-    }
-    Ok(())
-}
-
 /// Reads and loads a file; the error says why it cannot be read.
 fn load(file: &Path) -> io::Result<Loaded> {
-    let name = file.display().to_string();
+    let text = read(file)?;
+    Ok(policy::load(Source { name: &file.display().to_string(), text: &text }))
+}
+
+/// Reads a text file of bounded length.
+fn read(file: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     // One byte more than the bound is enough for the loader to see that there are too many.
     let most = u64::try_from(limits::POLICY_BYTES_MAX).unwrap_or(u64::MAX);
     File::open(file)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-    let text = match std::str::from_utf8(&bytes) {
-        Ok(text) => text,
-        Err(error) => {
-            let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-            let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-            let message = format!("line {line} is not UTF-8; save the file as UTF-8");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-        }
-    };
-    Ok(policy::load(Source { name: &name, text }))
+    String::from_utf8(bytes).map_err(|error| {
+        let before = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        io::Error::new(io::ErrorKind::InvalidData, format!("line {line} is not UTF-8; save the file as UTF-8"))
+    })
 }

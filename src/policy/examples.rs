@@ -11,6 +11,7 @@ fn loads_without_a_problem(name: &str, text: &str) {
 fn the_example_policies_load_without_a_problem() {
     loads_without_a_problem("coding-agent.yaml", include_str!("../../examples/policies/coding-agent.yaml"));
     loads_without_a_problem("research-agent.yaml", include_str!("../../examples/policies/research-agent.yaml"));
+    loads_without_a_problem("mcp-server.yaml", include_str!("../../examples/policies/mcp-server.yaml"));
     loads_without_a_problem("intranet.yaml", include_str!("../../examples/policies/intranet.yaml"));
 }
 
@@ -19,7 +20,7 @@ fn the_policies_of_the_documentation_load_without_a_problem() {
     let page = include_str!("../../docs/POLICY.md");
     let policies: Vec<&str> =
         page.split("```yaml\n").skip(1).filter_map(|block| block.split_once("```").map(|(text, _)| text)).collect();
-    assert_eq!(policies.len(), 2);
+    assert_eq!(policies.len(), 4);
     for text in policies {
         loads_without_a_problem("docs/POLICY.md", text);
     }

@@ -24,7 +24,9 @@ mod problem;
 #[cfg(any(test, fuzzing))]
 pub mod properties;
 mod rate;
+mod reach;
 mod regexes;
+mod schema;
 mod servers;
 mod subject;
 mod table;
@@ -45,7 +47,9 @@ pub use number::Number;
 pub use path::{PathError, PathPattern};
 pub use problem::{Place, Problem, Severity};
 pub use rate::{Period, Rate};
+pub use reach::{Place as ReachPlace, Way};
 pub use regexes::Regex;
+pub use schema::schema;
 pub use subject::{Direction, Host, Look, Lookup, Mcp, Scheme, Subject, Value};
 pub use when::{Times, When};
 

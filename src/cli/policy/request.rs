@@ -189,7 +189,11 @@ fn url_of(policy: &Policy, server: &str) -> Option<String> {
     Some(format!("{}://{host}:{port}{path}", scheme.as_str()))
 }
 
-fn canonical<'h>(head: &'h str, scheme: target::Scheme, authority: &str) -> Result<Canonical<'h>, Box<Explanation>> {
+pub(super) fn canonical<'h>(
+    head: &'h str,
+    scheme: target::Scheme,
+    authority: &str,
+) -> Result<Canonical<'h>, Box<Explanation>> {
     let head = head::request(head.as_bytes()).map_err(|error| refused(error.code(), &error))?;
     let from_target = |error: TargetError| refused(error.code(), &error);
     let (host, port) = target::authority(authority).map_err(|error| from_target(error.into()))?;
@@ -200,29 +204,55 @@ fn canonical<'h>(head: &'h str, scheme: target::Scheme, authority: &str) -> Resu
 }
 
 fn explain(policy: &Policy, canonical: &Canonical<'_>, subject: Subject<'_>, message: Option<Mcp<'_>>) -> Explanation {
-    let paths: Vec<&str> = std::iter::once(&*canonical.path).chain(canonical.readings.iter()).collect();
-    let host = match &canonical.host {
-        target::Host::Name(name) => Host::Name(name),
-        target::Host::V4(address) => Host::Address(IpAddr::V4(*address)),
-        target::Host::V6(address) => Host::Address(IpAddr::V6(*address)),
-    };
-    let scheme = match canonical.scheme {
-        target::Scheme::Http => Scheme::Http,
-        target::Scheme::Https => Scheme::Https,
-    };
-    let port = canonical.port;
-    let address = policy.upstream(&host, port).and_then(|upstream| match upstream.address {
-        UpstreamAddress::Socket(socket) => Some(socket.ip()),
-        UpstreamAddress::Name(..) => None,
-    });
+    let placed = Placed::new(policy, canonical);
+    let paths = placed.paths();
     let parameters = Parameters(canonical.query.unwrap_or_default());
     let query = canonical.query.map_or(Look::Absent, |_| Look::At(&parameters));
     // The endpoint says which server it is; elsewhere the server's name is its host's.
-    let declared = policy.mcp_server(scheme, host, port, &canonical.path);
+    let declared = policy.mcp_server(placed.scheme, placed.host, canonical.port, &canonical.path);
     let host_name = canonical.host.name().unwrap_or_default();
     let mcp =
         message.map(|message| Mcp { server: declared.unwrap_or(host_name), declared: declared.is_some(), ..message });
-    policy::explain(policy, &Subject { scheme, host, port, address, paths: &paths, query, mcp, ..subject })
+    let Subject { scheme, host, port, address, paths, .. } = placed.subject(&paths);
+    policy::explain(policy, &Subject { scheme, host, port, address, paths, query, mcp, ..subject })
+}
+
+/// Where a request goes, in the words of the policy.
+pub(super) struct Placed<'c> {
+    canonical: &'c Canonical<'c>,
+    scheme: Scheme,
+    host: Host<'c>,
+    address: Option<IpAddr>,
+}
+
+impl<'c> Placed<'c> {
+    pub(super) fn new(policy: &Policy, canonical: &'c Canonical<'c>) -> Placed<'c> {
+        let host = match &canonical.host {
+            target::Host::Name(name) => Host::Name(name),
+            target::Host::V4(address) => Host::Address(IpAddr::V4(*address)),
+            target::Host::V6(address) => Host::Address(IpAddr::V6(*address)),
+        };
+        let scheme = match canonical.scheme {
+            target::Scheme::Http => Scheme::Http,
+            target::Scheme::Https => Scheme::Https,
+        };
+        let address = policy.upstream(&host, canonical.port).and_then(|upstream| match upstream.address {
+            UpstreamAddress::Socket(socket) => Some(socket.ip()),
+            UpstreamAddress::Name(..) => None,
+        });
+        Placed { canonical, scheme, host, address }
+    }
+
+    /// Every reading of the path.
+    pub(super) fn paths(&self) -> Vec<&'c str> {
+        std::iter::once(&*self.canonical.path).chain(self.canonical.readings.iter()).collect()
+    }
+
+    /// The facts of the place; all others are absent.
+    pub(super) fn subject<'s>(&'s self, paths: &'s [&'s str]) -> Subject<'s> {
+        let (scheme, host, port, address) = (self.scheme, self.host, self.canonical.port, self.address);
+        Subject { scheme, host, port, address, paths, ..Subject::EMPTY }
+    }
 }
 
 /// What the proxy refuses before any rule is asked.

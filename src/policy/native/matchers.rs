@@ -10,7 +10,7 @@ use super::super::yaml::{Entry, Node, Value};
 use super::{map, refuse_unknown, values};
 use crate::limits;
 
-const TESTS: [&str; 9] = ["in", "not", "glob", "regex", "prefix", "min", "max", "length", "present"];
+pub(super) const TESTS: [&str; 9] = ["in", "not", "glob", "regex", "prefix", "min", "max", "length", "present"];
 
 /// What the names of a condition are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

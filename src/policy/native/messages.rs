@@ -9,7 +9,7 @@ use super::super::subject::Scheme;
 use super::super::yaml::{Entry, Node, Value};
 use super::{Groups, map, matchers, refuse_unknown, upstreams, values};
 
-const NAMES: [&str; 5] = ["server", "method", "tool", "resource", "prompt"];
+pub(super) const NAMES: [&str; 5] = ["server", "method", "tool", "resource", "prompt"];
 
 /// `mcp` of a rule.
 pub(super) fn names(node: &Node, problems: &mut Problems) -> Option<Box<McpNames>> {
@@ -66,7 +66,7 @@ fn refuse_impossible(names: &McpNames, place: Place, problems: &mut Problems) {
     }
 }
 
-const SERVER: [&str; 2] = ["url", "stdio"];
+pub(super) const SERVER: [&str; 2] = ["url", "stdio"];
 /// Keys of a server that this version refuses instead of evaluating.
 const SERVER_LATER: [&str; 2] = ["pin", "hidden"];
 

@@ -121,6 +121,20 @@ fn version(entry: Option<&Entry>, problems: &mut Problems) {
     }
 }
 
+/// The keys of each part of the language, by the name of the type that stands for it in the schema.
+#[cfg(test)]
+pub(super) fn keys() -> [(Option<&'static str>, &'static [&'static str]); 7] {
+    [
+        (None, &KEYS),
+        (Some("Rule"), &rules::KEYS),
+        (Some("Tests"), &matchers::TESTS),
+        (Some("Mcp"), &messages::NAMES),
+        (Some("McpServer"), &messages::SERVER),
+        (Some("When"), &moments::KEYS),
+        (Some("Upstream"), &upstreams::KEYS),
+    ]
+}
+
 /// Refuses a key that is unknown, or known but not evaluated by this version.
 pub(crate) fn refuse_unknown(entry: &Entry, known: &[&str], later: &[&str], of: &str, problems: &mut Problems) {
     let key = entry.key.as_str();

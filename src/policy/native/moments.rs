@@ -7,7 +7,7 @@ use super::super::yaml::{Node, Value};
 use super::{map, matchers, refuse_unknown, values};
 use crate::limits;
 
-const KEYS: [&str; 4] = ["agent", "days", "hours", "zone"];
+pub(super) const KEYS: [&str; 4] = ["agent", "days", "hours", "zone"];
 const DAYS: [(&str, u8); 7] =
     [("mon", 1), ("tue", 1 << 1), ("wed", 1 << 2), ("thu", 1 << 3), ("fri", 1 << 4), ("sat", 1 << 5), ("sun", 1 << 6)];
 const EVERY_DAY: u8 = 0x7f;

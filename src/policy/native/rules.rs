@@ -10,7 +10,7 @@ use super::matchers::Names;
 use super::{Groups, map, matchers, messages, moments, refuse_unknown, values};
 use crate::limits;
 
-const KEYS: [&str; 19] = [
+pub(super) const KEYS: [&str; 19] = [
     "allow", "deny", "host", "port", "scheme", "cidr", "method", "access", "path", "header", "query", "body", "mcp",
     "args", "when", "rate", "reason", "remedy", "monitor",
 ];

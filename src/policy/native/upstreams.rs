@@ -11,7 +11,7 @@ use super::super::problem::{Place, Problems};
 use super::super::yaml::{Entry, Node, Value};
 use super::{hosts, map, refuse_unknown, values};
 
-const KEYS: [&str; 3] = ["address", "trust", "client_cert"];
+pub(super) const KEYS: [&str; 3] = ["address", "trust", "client_cert"];
 
 pub(super) fn read(node: &Node, problems: &mut Problems) -> Vec<(UpstreamKey, Upstream)> {
     let mut upstreams: Vec<(UpstreamKey, Upstream)> = Vec::new();

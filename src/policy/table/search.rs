@@ -116,7 +116,7 @@ impl Query<'_> {
     /// Goes through the blocks that every dimension has.
     fn by_block(&self) -> Option<u32> {
         let sets = &self.table.sets;
-        let mut order: [u32; DIMENSIONS] = std::array::from_fn(|dimension| u32_of(dimension));
+        let mut order: [u32; DIMENSIONS] = std::array::from_fn(u32_of);
         // Small sets first: most blocks are empty after two of them.
         order.sort_unstable_by_key(|dimension| self.facts.at(*dimension).rules);
         let blocks = self.group.first / BLOCK_RULES..self.group.end.div_ceil(BLOCK_RULES);
@@ -156,12 +156,9 @@ impl Query<'_> {
                     &united
                 }
             };
-            let mut any = 0;
-            for (left, words) in left.iter_mut().zip(words) {
-                *left &= words;
-                any |= *left;
-            }
-            if any == 0 {
+            // Whole vectors at a time: a block is a cache line.
+            left = std::array::from_fn(|at| left[at] & words[at]);
+            if left.iter().fold(0, |any, word| any | word) == 0 {
                 return None;
             }
         }
