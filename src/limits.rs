@@ -168,6 +168,12 @@ pub const AUDIT_SYNC_WAIT: Duration = Duration::from_millis(10);
 pub const AUDIT_HEAD_WAIT: Duration = Duration::from_secs(1);
 /// Size at which a segment is sealed and the next one begun.
 pub const AUDIT_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// Age at which a segment is sealed and the next one begun, unless it is empty.
+pub const AUDIT_SEGMENT_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Room that a segment's file has on the disk beyond what is written.
+pub const AUDIT_PREALLOCATE_BYTES: u64 = 8 * 1024 * 1024;
+/// How long a request waits for room with `on_full: block` before it is refused.
+pub const AUDIT_BLOCK_WAIT: Duration = Duration::from_secs(60);
 /// Largest segment that a reader takes for one.
 pub const AUDIT_SEGMENT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// Most segments of one log that a reader lists, and most logs under one parent.

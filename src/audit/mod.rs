@@ -4,7 +4,7 @@
 //!
 //! 1. [`facts`] is what the data plane hands in: borrowed, with times as plain numbers.
 //! 2. [`producer`] puts them into the worker's [`ring`] as a [`record`] archive, before the first upstream byte. A full ring and a log that
-//!    cannot be written are answers; the caller denies.
+//!    cannot be written are answers; the caller denies. It may also [`wait`] for room, and for the disk.
 //! 3. [`writer`] is one thread: it drains every ring, gives the sequence, links each record to the one before ([`chain`]), appends to
 //!    [`segment`] files and signs [`head`]s.
 //! 4. [`read`] takes a segment from anywhere and trusts nothing in it; [`verify`] says whether a log is what was written.
@@ -21,6 +21,7 @@ pub mod record;
 mod ring;
 pub mod segment;
 pub mod verify;
+mod wait;
 pub mod writer;
 
 #[cfg(any(test, fuzzing))]
@@ -32,4 +33,5 @@ pub use facts::{
     Scheme, Topic, Verdict,
 };
 pub use producer::{Credit, Producer, Refused, Seat};
+pub use wait::{Durability, Durable, OnFull, Room};
 pub use writer::{StartError, Summary, WriteError, Writer, WriterOptions};

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use super::facts::{DecisionFacts, DecisionId, LifecycleFacts, Nanos, OutcomeFacts};
 use super::record::{Decision, Event, Outcome, Schema};
 use super::ring::{Claim, Full, Promise, Tail};
+use super::wait::{Bell, Durable, Room};
+use crate::limits::AUDIT_RECORD_BYTES_MAX;
 
 /// Why a record was not taken. The refusal is counted, and the count goes on record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,10 @@ impl Health {
         );
     }
 
+    pub(super) fn is_ended(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::ENDED
+    }
+
     pub(super) fn end(&self) {
         self.0.store(Self::ENDED, Ordering::Release);
     }
@@ -68,6 +74,9 @@ const EVENT: usize = 2;
 pub struct Seat {
     pub(super) tail: Tail,
     pub(super) health: Arc<Health>,
+    /// For those who wait; one for each thing that is waited for, where the options say so.
+    pub(super) durable: Option<Bell>,
+    pub(super) block: Option<Bell>,
     /// High half of every decision id of this producer, random.
     pub(super) prefix: u64,
 }
@@ -75,9 +84,9 @@ pub struct Seat {
 impl Seat {
     /// Makes the producer, on the thread that will use it.
     pub fn take(self) -> Producer {
-        let Self { tail, health, prefix } = self;
-        let inner = Inner { tail, prefix, next: 0, now: Nanos(0) };
-        Producer(Rc::new(Desk { inner: RefCell::new(inner), health }))
+        let Self { tail, health, durable, block, prefix } = self;
+        let inner = Inner { tail, prefix, next: 0, now: Nanos(0), waits: 0 };
+        Producer(Rc::new(Desk { inner: RefCell::new(inner), health, durable, block }))
     }
 }
 
@@ -89,6 +98,8 @@ pub struct Producer(Rc<Desk>);
 struct Desk {
     inner: RefCell<Inner>,
     health: Arc<Health>,
+    durable: Option<Bell>,
+    block: Option<Bell>,
 }
 
 #[derive(Debug)]
@@ -99,6 +110,8 @@ struct Inner {
     next: u64,
     /// The latest time that a caller gave: that of outcomes which nobody gave a time.
     now: Nanos,
+    /// Names of waiters so far.
+    waits: u64,
 }
 
 impl Producer {
@@ -106,7 +119,10 @@ impl Producer {
     /// record is in the ring: the caller may send the first byte upstream.
     pub fn allow(&self, time: Nanos, facts: &DecisionFacts<'_>) -> Result<Credit, Refused> {
         match self.0.decide(true, time, facts) {
-            Ok((id, promise)) => Ok(Credit { desk: Rc::clone(&self.0), id, promise }),
+            Ok((id, promise)) => {
+                let position = self.0.inner.borrow().tail.position();
+                Ok(Credit { desk: Rc::clone(&self.0), id, promise, position })
+            }
             Err(refused) => Err(self.0.refuse(refused, ALLOW)),
         }
     }
@@ -122,6 +138,14 @@ impl Producer {
         self.0.event(time, facts).map_err(|refused| self.0.refuse(refused, EVENT))
     }
 
+    /// Waits for room, where [`super::OnFull::Block`] says so: await it before facts are gathered, then record at once. When the wait
+    /// was in vain, recording is refused and counted as ever.
+    pub fn room(&self) -> Room<impl Fn() -> bool + use<>> {
+        let desk = Rc::clone(&self.0);
+        let bell = desk.block.clone().map(|bell| (bell, desk.waiter()));
+        Room { bell, is_there: move || desk.inner.borrow_mut().tail.takes(AUDIT_RECORD_BYTES_MAX) }
+    }
+
     /// Whether the log can be written now: one load. [`Producer::allow`] and [`Producer::deny`] ask by themselves.
     pub fn is_writable(&self) -> bool {
         self.0.health.is_good()
@@ -129,6 +153,12 @@ impl Producer {
 }
 
 impl Desk {
+    fn waiter(&self) -> u64 {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.waits += 1;
+        inner.waits
+    }
+
     fn decide(
         &self,
         opens: bool,
@@ -196,12 +226,21 @@ pub struct Credit {
     id: DecisionId,
     /// Taken by the outcome.
     promise: Option<Promise>,
+    /// Where the decision ends in its ring.
+    position: u64,
 }
 
 impl Credit {
     /// The decision that this is the outcome of.
     pub fn id(&self) -> DecisionId {
         self.id
+    }
+
+    /// Waits until the decision is on disk, where [`super::Durability::Strict`] says so: await it before the first byte goes upstream. An
+    /// error says that the disk has refused it: nothing may be sent.
+    pub fn durable(&self) -> Durable {
+        let bell = self.desk.durable.clone().map(|bell| (bell, self.desk.waiter()));
+        Durable { bell, position: self.position }
     }
 
     /// Records how it ended. Cannot fail: the room is held back.

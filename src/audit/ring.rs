@@ -222,6 +222,17 @@ impl Tail {
         }
     }
 
+    /// Where the last record ends.
+    pub(super) fn position(&self) -> u64 {
+        self.tail
+    }
+
+    /// Whether an opening record with a payload of `payload_max` octets has room, wherever the ring wraps.
+    pub(super) fn takes(&mut self, payload_max: usize) -> bool {
+        let most = HEADER + payload_max.next_multiple_of(HEADER);
+        self.has_room(2 * most as u64 + self.promised + 2 * CREDIT)
+    }
+
     fn has_room(&mut self, need: u64) -> bool {
         let capacity = self.shared.lane.bytes() as u64;
         if self.tail + need <= self.head_seen + capacity {
@@ -298,6 +309,11 @@ impl Head {
                 words.told.0.number[cause].store(0, std::sync::atomic::Ordering::Release);
             }
         }
+    }
+
+    /// Everything before has been released.
+    pub(super) fn position(&self) -> u64 {
+        self.head
     }
 
     /// What was lost for `cause` since the last time it was told.

@@ -30,7 +30,7 @@ fn facts() -> DecisionFacts<'static> {
 
 fn desk() -> (Producer, ring::Head) {
     let (tail, head) = ring::ring(crate::limits::AUDIT_RING_BYTES);
-    let seat = Seat { tail, health: Arc::default(), prefix: 1 };
+    let seat = Seat { tail, health: Arc::default(), durable: None, block: None, prefix: 1 };
     (seat.take(), head)
 }
 

@@ -8,19 +8,27 @@ use super::super::facts::{Lifecycle, LifecycleFacts, Nanos};
 use super::super::producer::Health;
 use super::super::record::{Event, Gap, Schema};
 use super::super::ring::Head;
+use super::super::wait::Waiters;
 use super::log::Log;
 use super::rings::RingFile;
 use super::{Control, Summary, Trouble, WriteError, WriterOptions, now};
 use crate::limits::{
-    AUDIT_DRAIN_AIM_BYTES, AUDIT_DRAIN_BYTES, AUDIT_FINISH_WAIT, AUDIT_POLL_MAX, AUDIT_POLL_MIN, AUDIT_RETRY_WAIT,
-    AUDIT_SYNC_BYTES,
+    AUDIT_BLOCK_WAIT, AUDIT_DRAIN_AIM_BYTES, AUDIT_DRAIN_BYTES, AUDIT_FINISH_WAIT, AUDIT_POLL_MAX, AUDIT_POLL_MIN,
+    AUDIT_RETRY_WAIT, AUDIT_SYNC_BYTES,
 };
+
+/// One ring, and who waits for what becomes of its records.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) head: Head,
+    pub(super) waiters: Arc<Waiters>,
+}
 
 /// The thread's state.
 #[derive(Debug)]
 pub(super) struct Drain {
     log: Log,
-    rings: Vec<Head>,
+    lanes: Vec<Lane>,
     /// Where the rings live; removed when the log is closed in good order.
     ring_file: RingFile,
     health: Arc<Health>,
@@ -30,16 +38,19 @@ pub(super) struct Drain {
     first: usize,
     synced: Instant,
     signed: Instant,
+    /// When the segment was.
+    begun: Instant,
     /// When the disk refuses: the next attempt, and what it said last.
     refused: Option<(Instant, Trouble)>,
 }
 
 /// Tells the producers that nobody drains any more, however the thread ends.
-struct End(Arc<Health>);
+struct End(Arc<Health>, Vec<Arc<Waiters>>);
 
 impl Drop for End {
     fn drop(&mut self) {
         self.0.end();
+        self.1.iter().for_each(|waiters| waiters.refused(true));
     }
 }
 
@@ -47,24 +58,42 @@ impl Drain {
     #[allow(clippy::disallowed_methods, reason = "the writer has timers of its own")]
     pub(super) fn new(
         log: Log,
-        (rings, ring_file): (Vec<Head>, RingFile),
+        (lanes, ring_file): (Vec<Lane>, RingFile),
         health: Arc<Health>,
         control: Arc<Control>,
         options: WriterOptions,
     ) -> Self {
         let start = Instant::now();
-        Self { log, rings, ring_file, health, control, options, first: 0, synced: start, signed: start, refused: None }
+        Self {
+            log,
+            lanes,
+            ring_file,
+            health,
+            control,
+            options,
+            first: 0,
+            synced: start,
+            signed: start,
+            begun: start,
+            refused: None,
+        }
     }
 
     #[allow(clippy::disallowed_methods, reason = "the writer has timers of its own")]
     pub(super) fn run(mut self) -> Result<Summary, WriteError> {
-        let end = End(Arc::clone(&self.health));
+        let waiters = self.lanes.iter().map(|lane| Arc::clone(&lane.waiters)).collect();
+        let end = End(Arc::clone(&self.health), waiters);
+        let _ = self.control.thread.set(std::thread::current());
+        let born = Instant::now();
         let mut pause = AUDIT_POLL_MIN;
         let mut deadline = None;
         let aim = AUDIT_DRAIN_AIM_BYTES.min(self.options.ring_bytes / 8).max(1);
         loop {
             let turn = Instant::now();
             let moved = self.turn(turn);
+            let age = u64::try_from(turn.saturating_duration_since(born).as_millis()).unwrap_or(u64::MAX);
+            let wait_max = u64::try_from(AUDIT_BLOCK_WAIT.as_millis()).unwrap_or(u64::MAX);
+            self.lanes.iter().for_each(|lane| lane.waiters.expire(age, wait_max));
             if self.control.stop.load(Ordering::Acquire) {
                 let deadline = *deadline.get_or_insert(turn + AUDIT_FINISH_WAIT);
                 if self.is_drained() || turn >= deadline {
@@ -113,18 +142,24 @@ impl Drain {
             // Whatever failed, the batch has it: nothing new before that is on disk and vouched for.
             self.log.vouch(now(), false)?;
             self.release();
+            self.synced(turn);
         }
         let moved = self.drain();
         self.log.flush()?;
         self.release();
+        let awaited = self.lanes.iter().any(|lane| lane.waiters.want_disk());
         let since = turn.saturating_duration_since(self.synced);
-        if self.log.unsynced() > 0 && (since >= self.options.sync_wait || self.log.unsynced() >= AUDIT_SYNC_BYTES) {
+        let due = awaited || since >= self.options.sync_wait || self.log.unsynced() >= AUDIT_SYNC_BYTES;
+        if self.log.unsynced() > 0 && due {
             self.log.sync()?;
-            self.synced = turn;
+            self.synced(turn);
         }
-        if self.log.segment_bytes() >= self.options.segment_bytes {
+        let old =
+            turn.saturating_duration_since(self.begun) >= self.options.segment_age && self.log.is_ahead_of_segment();
+        if self.log.segment_bytes() >= self.options.segment_bytes || old {
             self.log.rotate(now())?;
-            self.signed = turn;
+            self.synced(turn);
+            (self.signed, self.begun) = (turn, turn);
         }
         if self.log.is_ahead_of_head() && turn.saturating_duration_since(self.signed) >= self.options.head_wait {
             self.log.vouch(now(), false)?;
@@ -136,22 +171,31 @@ impl Drain {
     /// Takes what the rings hold, as far as the batch may grow.
     fn drain(&mut self) -> usize {
         let mut moved = 0;
-        let rings = self.rings.len();
-        for turn in 0..rings {
+        let lanes = self.lanes.len();
+        for turn in 0..lanes {
             if self.log.unsynced() >= AUDIT_SYNC_BYTES {
                 break;
             }
-            let index = (self.first + turn) % rings;
-            let Some(ring) = self.rings.get_mut(index) else { break };
-            moved += take(&mut self.log, ring, index);
+            let index = (self.first + turn) % lanes;
+            let Some(lane) = self.lanes.get_mut(index) else { break };
+            moved += take(&mut self.log, &mut lane.head, index);
         }
-        self.first = (self.first + 1) % rings;
+        self.first = (self.first + 1) % lanes;
         moved
     }
 
     /// The kernel has what was taken, so it survives this process without the rings.
     fn release(&mut self) {
-        self.rings.iter_mut().for_each(Head::release);
+        for lane in &mut self.lanes {
+            lane.head.release();
+            lane.waiters.room();
+        }
+    }
+
+    /// The disk has everything that was released.
+    fn synced(&mut self, turn: Instant) {
+        self.synced = turn;
+        self.lanes.iter().for_each(|lane| lane.waiters.synced(lane.head.position()));
     }
 
     #[cold]
@@ -159,6 +203,7 @@ impl Drain {
         // First the reason, so that whoever is refused can ask for it.
         self.control.say(Some(trouble.to_string()));
         self.health.set(false);
+        self.lanes.iter().for_each(|lane| lane.waiters.refused(false));
         if self.refused.is_none() {
             tracing::error!(%trouble, "audit log not writable: traffic is refused until it is");
         }
@@ -170,6 +215,7 @@ impl Drain {
             self.event(Lifecycle::Resumed, &trouble.to_string());
             self.control.say(None);
             self.health.set(true);
+            self.lanes.iter().for_each(|lane| lane.waiters.room());
             tracing::info!("audit log writable again");
         }
     }
@@ -181,12 +227,12 @@ impl Drain {
     /// Whether every producer is gone and everything it left is taken.
     fn is_drained(&self) -> bool {
         // In this order: what a producer committed before it was gone is seen after.
-        self.refused.is_none() && self.rings.iter().all(|ring| ring.is_closed() && ring.is_empty())
+        self.refused.is_none() && self.lanes.iter().all(|lane| lane.head.is_closed() && lane.head.is_empty())
     }
 
     #[allow(clippy::disallowed_methods, reason = "the writer has timers of its own")]
     fn close(mut self, deadline: Instant) -> Result<Summary, WriteError> {
-        let abandoned = self.rings.iter().filter(|ring| !ring.is_closed()).count();
+        let abandoned = self.lanes.iter().filter(|lane| !lane.head.is_closed()).count();
         let mut stopped = false;
         loop {
             let trouble = match self.end(&mut stopped) {
@@ -219,6 +265,7 @@ impl Drain {
         }
         self.log.seal(now())?;
         self.log.vouch(now(), true)?;
+        self.log.trim()?;
         Ok(self.log.records())
     }
 }

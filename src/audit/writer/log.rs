@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{FallocateFlags, fallocate};
+
 use super::super::chain::{LINK_BYTES, Link};
 use super::super::facts::Nanos;
 use super::super::head::{Key, SignedHead, seal_text};
@@ -15,6 +17,7 @@ use super::super::read::segment_name;
 use super::super::record::{Gap, Schema, Seal};
 use super::super::segment::{self, HEADER_BYTES, Header, LogId};
 use super::{Trouble, trouble};
+use crate::limits::AUDIT_PREALLOCATE_BYTES;
 
 /// Where a log goes on.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +51,8 @@ pub(super) struct Log {
     path: PathBuf,
     /// Octets of the file that the disk has confirmed.
     durable: u64,
+    /// Octets of the file that have their place on the disk, written or not.
+    reserved: u64,
     /// The link before `durable`, then everything after.
     batch: Vec<u8>,
     /// Octets of the batch, after its first link, that the kernel has.
@@ -73,6 +78,7 @@ impl Log {
             file,
             path,
             durable: 0,
+            reserved: 0,
             batch: Vec::new(),
             written: 0,
             unnamed: true,
@@ -95,6 +101,11 @@ impl Log {
     /// Octets that the disk has not confirmed.
     pub(super) fn unsynced(&self) -> usize {
         self.batch.len() - LINK_BYTES
+    }
+
+    /// Whether the segment holds a record.
+    pub(super) fn is_ahead_of_segment(&self) -> bool {
+        self.segment_bytes() > HEADER_BYTES as u64
     }
 
     /// Whether the kernel has not yet got everything.
@@ -135,7 +146,15 @@ impl Log {
         if new.is_empty() {
             return Ok(());
         }
-        self.file.write_all_at(new, self.durable + self.written as u64).map_err(trouble("write to", &self.path))?;
+        let (from, length) = (self.durable + self.written as u64, new.len() as u64);
+        if from + length > self.reserved {
+            // Place beyond the end of the file, whose length stays what is written. Where there is none, or the file system cannot
+            // reserve it, the write itself says so.
+            self.reserved = from + length + AUDIT_PREALLOCATE_BYTES;
+            let bytes = i64::try_from(self.reserved).unwrap_or(i64::MAX);
+            let _ = fallocate(&self.file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, bytes);
+        }
+        self.file.write_all_at(new, from).map_err(trouble("write to", &self.path))?;
         self.written = self.batch.len() - LINK_BYTES;
         Ok(())
     }
@@ -159,6 +178,11 @@ impl Log {
             self.unnamed = false;
         }
         Ok(())
+    }
+
+    /// Gives back the place that the segment does not need.
+    pub(super) fn trim(&mut self) -> Result<(), Trouble> {
+        trim(&self.file).map_err(trouble("trim", &self.path))
     }
 
     /// Syncs, then signs a head over what is there.
@@ -193,9 +217,10 @@ impl Log {
     pub(super) fn rotate(&mut self, time: Nanos) -> Result<(), Trouble> {
         self.seal(time)?;
         self.vouch(time, false)?;
+        self.trim()?;
         let (file, path) = create(&self.place, self.position.segment + 1)?;
         (self.file, self.path) = (file, path);
-        self.durable = 0;
+        (self.durable, self.reserved) = (0, 0);
         self.unnamed = true;
         self.sealed = false;
         self.head_segment(time);
@@ -215,6 +240,18 @@ impl Log {
         self.batch.extend_from_slice(&bytes);
         debug_assert_eq!(self.batch.len(), LINK_BYTES + HEADER_BYTES);
     }
+}
+
+/// Gives back place beyond the end of a file.
+pub(super) fn trim(file: &File) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    file.set_len(length)?;
+    // Where equal lengths are taken for nothing to do (tmpfs); a file system that cannot is one that has reserved nothing.
+    let beyond = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    if let Ok(from) = i64::try_from(length) {
+        let _ = fallocate(file, beyond, from, i64::MAX / 4 - from);
+    }
+    Ok(())
 }
 
 /// A new segment file. Its number is always new, so an existing one is somebody else's.

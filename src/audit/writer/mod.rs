@@ -20,7 +20,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -29,6 +29,7 @@ use aws_lc_rs::rand;
 use super::facts::{Mode, Nanos};
 use super::producer::{Health, Seat};
 use super::segment::LogId;
+use super::wait::{Bell, Durability, OnFull, Waiters};
 use crate::limits;
 
 /// What a writer is started with.
@@ -48,6 +49,12 @@ pub struct WriterOptions {
     pub sync_wait: Duration,
     /// Signed heads by time.
     pub head_wait: Duration,
+    /// Age at which a segment is sealed.
+    pub segment_age: Duration,
+    /// When a request may go upstream.
+    pub durability: Durability,
+    /// What becomes of a request without room.
+    pub on_full: OnFull,
     /// The agent that the `start` and `stop` records name; may be empty.
     pub agent: String,
     /// The mode that they name.
@@ -67,6 +74,9 @@ impl WriterOptions {
             segment_bytes: limits::AUDIT_SEGMENT_BYTES,
             sync_wait: limits::AUDIT_SYNC_WAIT,
             head_wait: limits::AUDIT_HEAD_WAIT,
+            segment_age: limits::AUDIT_SEGMENT_AGE,
+            durability: Durability::default(),
+            on_full: OnFull::default(),
             agent: String::new(),
             mode: None,
             policy: None,
@@ -185,9 +195,18 @@ pub struct Summary {
 struct Control {
     stop: AtomicBool,
     failure: Mutex<Option<String>>,
+    /// The writer's thread, once it runs.
+    thread: OnceLock<std::thread::Thread>,
 }
 
 impl Control {
+    /// Ends the writer's pause. What is to be seen must be there before.
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
     fn say(&self, failure: Option<String>) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
@@ -213,16 +232,25 @@ impl Writer {
         open::adopt(&options, id);
         let sizes = (options.rings, options.ring_bytes);
         let ring_file = rings::RingFile::create(&options.state, (id, &options.dir), sizes)?;
-        let (mut seats, mut heads) = (Vec::new(), Vec::new());
+        let control = Arc::new(Control::default());
+        let ring_bell: Arc<dyn Fn() + Send + Sync> = {
+            let control = Arc::clone(&control);
+            Arc::new(move || control.wake())
+        };
+        let (mut seats, mut lanes) = (Vec::new(), Vec::new());
         for index in 0..options.rings {
             let prefix = random()?;
             let (tail, head) = ring_file.ring(index, prefix)?;
-            heads.push(head);
-            seats.push(Seat { tail, health: Arc::clone(&health), prefix });
+            let waiters = Arc::<Waiters>::default();
+            let bell =
+                Bell { waiters: Arc::clone(&waiters), health: Arc::clone(&health), ring: Arc::clone(&ring_bell) };
+            let durable = (options.durability == Durability::Strict).then(|| bell.clone());
+            let block = (options.on_full == OnFull::Block).then_some(bell);
+            lanes.push(drain::Lane { head, waiters });
+            seats.push(Seat { tail, health: Arc::clone(&health), durable, block, prefix });
         }
         ring_file.publish()?;
-        let control = Arc::new(Control::default());
-        let drain = drain::Drain::new(log, (heads, ring_file), health, Arc::clone(&control), options.clone());
+        let drain = drain::Drain::new(log, (lanes, ring_file), health, Arc::clone(&control), options.clone());
         let thread = std::thread::Builder::new()
             .name("ringfence-audit".to_owned())
             .spawn(move || drain.run())

@@ -79,7 +79,8 @@ pub(super) fn adopt(options: &WriterOptions, own: LogId) {
 fn close(mut log: Log, options: &WriterOptions) -> Result<(), Trouble> {
     drain::lifecycle(&mut log, options, Lifecycle::Stop, "");
     log.seal(now())?;
-    log.vouch(now(), true)
+    log.vouch(now(), true)?;
+    log.trim()
 }
 
 fn begin() -> Result<Position, StartError> {
@@ -248,6 +249,11 @@ fn end_of(
             name(&aside),
             segment.number
         ));
+    }
+    if !closed {
+        // A crash leaves place reserved beyond the end of the file.
+        let file = OpenOptions::new().write(true).open(&segment.path);
+        file.and_then(|file| super::log::trim(&file)).map_err(trouble("trim", &segment.path))?;
     }
     if head.is_some() && !closed {
         let after = records - vouched;

@@ -10,6 +10,7 @@ use super::*;
 use crate::audit::{DecisionFacts, Lifecycle, OutcomeFacts, Producer, Refused, Verdict};
 
 mod killed;
+mod waiting;
 
 struct Folders {
     _root: tempfile::TempDir,
