@@ -57,10 +57,19 @@ pub(crate) enum Next {
 
 /// Serves one accepted connection to its end.
 pub(crate) async fn serve(stream: Stream, entry: Entry, entrance: Rc<Entrance>, worker: Rc<Worker>) {
+    let _counted = Counted(Rc::clone(&worker));
     if let Some(arrival) = entrance.arrive(&stream, &worker) {
-        converse(stream, entry, arrival, Rc::clone(&worker)).await;
+        converse(stream, entry, arrival, worker).await;
     }
-    worker.counters.closed();
+}
+
+/// Counts the end of a connection, also of one that a panic ended.
+struct Counted(Rc<Worker>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.counters.closed();
+    }
 }
 
 /// Serves a connection of which everything is known that precedes its first byte.

@@ -68,6 +68,8 @@ impl Connection {
         let tally = Tally::default();
         let reused = !matches!(way, Way::Dial(..));
         let request = self.out.len();
+        #[cfg(test)]
+        crate::io::tests::fault(&self.out);
         let mut end = match self.reach(permit, way).await {
             Ok(()) => self.exchange_with(framing, (method, version, persistent), expects_continue, &tally).await,
             Err(error) => End::Failed { status: error.status, code: error.code, detail: error.detail },

@@ -71,6 +71,13 @@ impl Proxy {
         Proxy::launch(choice, door, &text, tempfile::tempdir().unwrap())
     }
 
+    /// The same with other bounds and, to run out of them soon, few receive buffers.
+    pub(super) fn start_bounded(choice: Choice, origin: SocketAddr, rules: &str, bounds: Bounds) -> Proxy {
+        let text = format!("ringfence: v1\nupstreams:\n  {HOST}: {{ address: \"{origin}\" }}\nrules:\n{rules}");
+        let door = (fixed(80), Agents::One(TESTER.to_owned()));
+        Proxy::launch_with(choice, door, &text, tempfile::tempdir().unwrap(), (bounds, 16))
+    }
+
     /// Starts a worker behind `entrance`, under `rules` in which `$PORT` is the listener's port, and with the origin at `origin`.
     pub(super) fn start_at(choice: Choice, entrance: Entrance, origin: SocketAddr, rules: &str) -> Proxy {
         Proxy::start_for(choice, (entrance, Agents::One(TESTER.to_owned())), origin, rules)
@@ -102,7 +109,18 @@ impl Proxy {
         Proxy::start_tls_at(choice, fixed(443), (origin, trust), rules)
     }
 
-    fn launch(choice: Choice, (entrance, agents): (Entrance, Agents), text: &str, folder: tempfile::TempDir) -> Proxy {
+    fn launch(choice: Choice, door: (Entrance, Agents), text: &str, folder: tempfile::TempDir) -> Proxy {
+        let buffers = engine::Options::default().buffers;
+        Proxy::launch_with(choice, door, text, folder, (Bounds::default(), buffers))
+    }
+
+    fn launch_with(
+        choice: Choice,
+        (entrance, agents): (Entrance, Agents),
+        text: &str,
+        folder: tempfile::TempDir,
+        (bounds, buffers): (Bounds, u16),
+    ) -> Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let policy = load(&text.replace("$PORT", &address.port().to_string()));
@@ -123,9 +141,9 @@ impl Proxy {
             doors: vec![Door { listener, entrance }],
             stubs: Vec::new(),
             own: vec![address],
-            bounds: Bounds::default(),
+            bounds,
             counters: Metrics::default().counters(),
-            engine: engine::Options { choice, spin: Duration::ZERO, ..engine::Options::default() },
+            engine: engine::Options { choice, buffers, spin: Duration::ZERO, ..engine::Options::default() },
         };
         let worker = Handle::start(seed).unwrap();
         Proxy { worker, office: office_thread, writer, listener: address, trust, folder }

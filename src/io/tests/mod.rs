@@ -1,5 +1,6 @@
 //! Claims about one connection, each on both backends.
 
+mod bounds;
 mod doors;
 mod harness;
 mod identity;
@@ -15,3 +16,8 @@ macro_rules! on_both {
     };
 }
 use on_both;
+
+/// Panics in the midst of an admitted exchange that asks for it, as a fault of ours would.
+pub(crate) fn fault(head: &[u8]) {
+    assert!(!head.starts_with(b"GET /panics "), "a fault of ours");
+}
