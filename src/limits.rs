@@ -254,6 +254,12 @@ pub const RESPONSE_HEAD_WAIT: Duration = Duration::from_secs(600);
 pub const BODY_WAIT: Duration = Duration::from_secs(3600);
 /// After this long a wait for one peer also watches the other.
 pub const WATCH_AFTER: Duration = Duration::from_secs(1);
+/// Silence on a TCP connection after which the kernel asks whether the peer is still there, and between its questions.
+pub const KEEP_ALIVE_IDLE_SECONDS: u32 = 60;
+/// See [`KEEP_ALIVE_IDLE_SECONDS`].
+pub const KEEP_ALIVE_PROBE_SECONDS: u32 = 15;
+/// Questions without an answer after which the connection has failed.
+pub const KEEP_ALIVE_PROBES: u32 = 4;
 /// Connecting to one upstream address.
 pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// What is read of a denied request's body so that the answer is not lost in a reset.

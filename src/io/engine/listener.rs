@@ -51,6 +51,7 @@ impl Listener {
         let core = current();
         // Accepted connections inherit it: one system call here instead of one for each.
         setsockopt(&listener, sockopt::TcpNoDelay, &true)?;
+        super::stream::keep_alive(&listener)?;
         listener.set_nonblocking(core.driver.backend() == Backend::Epoll)?;
         let accepted = Rc::new(Accepted(RefCell::new(VecDeque::new())));
         Ok(Listener { core, socket: Socket::new(listener.into()), accepted, complained: Cell::new(false) })

@@ -17,8 +17,9 @@ use super::buf::Buf;
 use super::executor::{Core, current, proceed};
 use super::select::Backend;
 use super::socket::{Outgoing, RxState, Socket};
+use crate::limits::{KEEP_ALIVE_IDLE_SECONDS, KEEP_ALIVE_PROBE_SECONDS, KEEP_ALIVE_PROBES};
 
-/// A connected TCP stream with `TCP_NODELAY`. One receive and one send may be under way at once.
+/// A connected TCP stream with `TCP_NODELAY` and keep-alive probes. One receive and one send may be under way at once.
 ///
 /// Dropping a future never loses a byte: what an abandoned receive brings is what the next one returns, and an abandoned send
 /// goes on until it is done, before the next one begins. Dropping the stream cancels both and sends FIN (RST if received bytes
@@ -37,6 +38,7 @@ impl Stream {
         flags.set(SockFlag::SOCK_NONBLOCK, core.driver.backend() == Backend::Epoll);
         let fd = socket(family, SockType::Stream, flags, None)?;
         setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
+        keep_alive(&fd)?;
         let stream = Stream::adopt(core, fd);
         let claim = stream.socket.claim_tx()?;
         stream.core.driver.start_connect(&stream.socket, address);
@@ -48,6 +50,7 @@ impl Stream {
     /// Takes up a connected stream.
     pub fn from_std(stream: TcpStream) -> io::Result<Stream> {
         stream.set_nodelay(true)?;
+        keep_alive(&stream)?;
         let core = current();
         stream.set_nonblocking(core.driver.backend() == Backend::Epoll)?;
         Ok(Stream::adopt(core, stream.into()))
@@ -180,6 +183,14 @@ impl std::fmt::Debug for Stream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Stream({})", self.socket.raw())
     }
+}
+
+/// Lets the kernel find out that the peer of a silent stream is gone, which nothing else would show for as long as the stream may be silent.
+pub(super) fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
+    setsockopt(socket, sockopt::KeepAlive, &true)?;
+    setsockopt(socket, sockopt::TcpKeepIdle, &KEEP_ALIVE_IDLE_SECONDS)?;
+    setsockopt(socket, sockopt::TcpKeepInterval, &KEEP_ALIVE_PROBE_SECONDS)?;
+    Ok(setsockopt(socket, sockopt::TcpKeepCount, &KEEP_ALIVE_PROBES)?)
 }
 
 pub(super) fn address(storage: SockaddrStorage) -> io::Result<SocketAddr> {

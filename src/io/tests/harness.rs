@@ -36,6 +36,7 @@ pub(super) struct Proxy {
     writer: Writer,
     listener: SocketAddr,
     trust: Arc<ClientConfig>,
+    roots: RootCertStore,
     folder: tempfile::TempDir,
 }
 
@@ -125,7 +126,8 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let policy = load(&text.replace("$PORT", &address.port().to_string()));
         let authority = Authority::new().unwrap();
-        let trust = client_trust(&authority);
+        let roots = client_roots(&authority);
+        let trust = Arc::new(ClientConfig::builder().with_root_certificates(roots.clone()).with_no_client_auth());
         let identities = Identities::read(&policy, folder.path(), &Trust::system()).unwrap();
         let options = WriterOptions::new(folder.path().join("audit"), folder.path().join("state"), 1);
         let (writer, mut seats) = Writer::start(options).unwrap();
@@ -146,7 +148,7 @@ impl Proxy {
             engine: engine::Options { choice, buffers, spin: Duration::ZERO, ..engine::Options::default() },
         };
         let worker = Handle::start(seed).unwrap();
-        Proxy { worker, office: office_thread, writer, listener: address, trust, folder }
+        Proxy { worker, office: office_thread, writer, listener: address, trust, roots, folder }
     }
 
     /// Puts another policy in force.
@@ -179,6 +181,11 @@ impl Proxy {
     /// A client under TLS, with `sni`.
     pub(super) fn tls_client(&self, sni: &str) -> StreamOwned<ClientConnection, TcpStream> {
         self.tls_over(self.client(), sni)
+    }
+
+    /// What vouches for the proxy's leaves.
+    pub(super) fn roots(&self) -> RootCertStore {
+        self.roots.clone()
     }
 
     /// TLS over a connection that exists, with `sni`.
@@ -278,11 +285,11 @@ pub(super) fn request(stream: &mut impl Read) -> Option<String> {
     response(stream)
 }
 
-fn client_trust(authority: &Authority) -> Arc<ClientConfig> {
+fn client_roots(authority: &Authority) -> RootCertStore {
     use rustls::pki_types::pem::PemObject;
     let mut roots = RootCertStore::empty();
     roots.add(rustls::pki_types::CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
-    Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+    roots
 }
 
 fn recorded(folder: &std::path::Path) -> Vec<Recorded> {

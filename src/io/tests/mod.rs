@@ -7,6 +7,7 @@ mod identity;
 mod refusals;
 mod relays;
 mod vectors;
+mod zoo;
 
 /// Runs a claim once per backend, as two tests of its name.
 macro_rules! on_both {

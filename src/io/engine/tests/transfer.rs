@@ -208,6 +208,9 @@ fn knows_its_addresses_and_sends_without_delay() {
         assert_eq!(near.peer_addr().unwrap(), far.local_addr().unwrap());
         for stream in [&near, &far] {
             assert!(nix::sys::socket::getsockopt(&stream.as_fd(), nix::sys::socket::sockopt::TcpNoDelay).unwrap());
+            assert!(nix::sys::socket::getsockopt(&stream.as_fd(), nix::sys::socket::sockopt::KeepAlive).unwrap());
+            let idle = nix::sys::socket::getsockopt(&stream.as_fd(), nix::sys::socket::sockopt::TcpKeepIdle).unwrap();
+            assert_eq!(idle, crate::limits::KEEP_ALIVE_IDLE_SECONDS);
         }
     });
 }
