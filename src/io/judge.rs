@@ -12,6 +12,7 @@ use crate::io::facts::{self, Fields, Parameters};
 use crate::io::flow::Connection;
 use crate::io::metrics;
 use crate::io::upstream::{Dial, Route, Upstream};
+use crate::io::via;
 use crate::io::wire;
 use crate::parse::framing::{self, Framing};
 use crate::parse::head::{self, RequestHead, Version};
@@ -88,6 +89,9 @@ impl Connection {
             Ok(head) => head,
             Err(error) => return self.malformed(error.status(), error.code(), &error, None),
         };
+        if via::is_ours(&head.headers) {
+            return self.malformed(508, "loop", &"the request came back to us", None);
+        }
         let asked = Asked {
             scheme: match self.arrival.scheme {
                 Scheme::Http => target::Scheme::Http,
@@ -306,7 +310,8 @@ impl Connection {
         match self.worker.producer.allow(Nanos(clock::wall()), &facts) {
             Ok(credit) => {
                 self.worker.counters.decided(metrics::Verdict::of(&decision), facts.decide_ns);
-                wire::request(request.head, request.target, request.framing, &mut self.out);
+                let via = address.filter(|address| via::may_lead_back(*address)).map(|_| via::pseudonym());
+                wire::request(request.head, request.target, request.framing, via, &mut self.out);
                 Judged::Forward(self.admission(request, permit, credit, way))
             }
             Err(refused) => self.unrecorded(request, refused),

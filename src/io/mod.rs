@@ -41,6 +41,7 @@ mod synthetic;
 pub(crate) mod tls;
 mod transport;
 mod upstream;
+mod via;
 mod wire;
 mod worker;
 

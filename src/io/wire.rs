@@ -8,8 +8,14 @@ use crate::parse::head::{RequestHead, ResponseHead, Version};
 use crate::parse::host::Host;
 use crate::parse::target::Canonical;
 
-/// Appends the request head for the origin. The target travels as it was received: it is what every reading was decided on.
-pub(crate) fn request(head: &RequestHead<'_>, target: &Canonical<'_>, framing: Framing, out: &mut Vec<u8>) {
+/// Appends the request head for the origin, with our name in `Via` where one is given. The target travels as it was received: it is what every reading was decided on.
+pub(crate) fn request(
+    head: &RequestHead<'_>,
+    target: &Canonical<'_>,
+    framing: Framing,
+    via: Option<&str>,
+    out: &mut Vec<u8>,
+) {
     out.extend_from_slice(head.method.as_bytes());
     out.push(b' ');
     out.extend_from_slice(target.wire.as_bytes());
@@ -18,6 +24,12 @@ pub(crate) fn request(head: &RequestHead<'_>, target: &Canonical<'_>, framing: F
     out.extend_from_slice(b"\r\n");
     for (name, value) in head.headers.end_to_end() {
         field(name, value, out);
+    }
+    if let Some(name) = via {
+        // RFC 9110 §7.6.3: behind those of the proxies before us.
+        out.extend_from_slice(b"Via: 1.1 ");
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\r\n");
     }
     match framing {
         Framing::None => {}

@@ -33,6 +33,7 @@ struct Facts<'b> {
     content_type: Option<&'b [u8]>,
     expect: Option<&'b [u8]>,
     upgrade: Option<&'b [u8]>,
+    via: bool,
     connection: Connection,
 }
 
@@ -131,6 +132,11 @@ impl<'b> Headers<'b> {
         self.facts.upgrade
     }
 
+    /// Whether there is a `Via`: the message has come through another proxy, or through us.
+    pub fn has_via(&self) -> bool {
+        self.facts.via
+    }
+
     /// The options of the `Connection` fields.
     pub fn connection(&self) -> Connection {
         self.facts.connection
@@ -175,6 +181,7 @@ impl<'b> Facts<'b> {
             Known::ContentType => self.content_type = self.content_type.or(Some(value)),
             Known::Expect => self.expect = self.expect.or(Some(value)),
             Known::Upgrade => self.upgrade = self.upgrade.or(Some(value)),
+            Known::Via => self.via = true,
             Known::Connection => return self.connection.take(value, request),
             _ => {}
         }
@@ -306,9 +313,10 @@ enum Known {
     Trailer,
     Http2Settings,
     AltSvc,
+    Via,
 }
 
-const _: () = assert!((Known::AltSvc as u32) < u32::BITS);
+const _: () = assert!((Known::Via as u32) < u32::BITS);
 
 impl Known {
     fn of(name: &str) -> Option<Known> {
@@ -316,6 +324,7 @@ impl Known {
         let first = name.as_bytes().first()? | 0x20;
         let candidate = match (name.len(), first) {
             (2, b't') => Known::Te,
+            (3, b'v') => Known::Via,
             (4, b'h') => Known::Host,
             (6, b'e') => Known::Expect,
             (6, b'o') => Known::Origin,
@@ -378,6 +387,7 @@ impl Known {
             Known::Trailer => "trailer",
             Known::Http2Settings => "http2-settings",
             Known::AltSvc => "alt-svc",
+            Known::Via => "via",
         }
     }
 

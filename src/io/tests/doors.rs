@@ -19,6 +19,7 @@ on_both! {
     a_gateway_takes_its_port_and_the_hosts_name
     a_gateway_has_no_name_without_sni
     another_port_than_the_gateways_is_misdirected
+    a_request_that_comes_back_is_a_loop
     who_is_not_listed_is_turned_away
     a_proxy_takes_whole_urls
     a_proxy_takes_nothing_but_whole_urls
@@ -67,6 +68,29 @@ fn another_port_than_the_gateways_is_misdirected(choice: Choice) {
     assert!(answer.starts_with("HTTP/1.1 421 "), "{answer}");
     assert_eq!(codes(proxy), ["mismatch"]);
     nobody_came(&listener);
+}
+
+fn a_request_that_comes_back_is_a_loop(choice: Choice) {
+    // The origin is a second proxy whose way leads back to the first.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = Proxy::start(choice, listener.local_addr().unwrap(), 80, ORDINARY);
+    let first = proxy.listener();
+    std::thread::spawn(move || {
+        let (mut near, _) = listener.accept().unwrap();
+        let mut far = TcpStream::connect(first).unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut octet = [0; 1];
+            near.read_exact(&mut octet).unwrap();
+            request.push(octet[0]);
+        }
+        far.write_all(&request).unwrap();
+        let answer = response(&mut far).unwrap();
+        near.write_all(answer.as_bytes()).unwrap();
+    });
+    let answer = proxy.ask(b"GET / HTTP/1.1\r\nHost: origin.test\r\nVia: 1.1 other\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 508 ") && answer.contains(r#""code":"loop""#), "{answer}");
+    assert_eq!(codes(proxy), ["", "loop", ""]);
 }
 
 fn who_is_not_listed_is_turned_away(choice: Choice) {

@@ -116,6 +116,7 @@ fn facts_equal_a_search(headers: &Headers<'_>) {
     assert_eq!(headers.content_type(), first("content-type"));
     assert_eq!(headers.expect(), first("expect"));
     assert_eq!(headers.upgrade(), first("upgrade"));
+    assert_eq!(headers.has_via(), first("via").is_some());
     assert_eq!(headers.one("host").is_ok(), headers.iter().filter(|(name, _)| lower(name) == "host").count() <= 1);
 }
 

@@ -92,7 +92,7 @@ fn knows_every_field_by_its_name_in_any_case() {
     }
 }
 
-const ALL: [Known; 28] = [
+const ALL: [Known; 29] = [
     Known::Host,
     Known::ContentLength,
     Known::TransferEncoding,
@@ -121,4 +121,5 @@ const ALL: [Known; 28] = [
     Known::Trailer,
     Known::Http2Settings,
     Known::AltSvc,
+    Known::Via,
 ];
