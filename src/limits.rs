@@ -333,6 +333,22 @@ pub const NAME_CACHE_MAX: u64 = 4096;
 pub const NAME_WAIT: Duration = Duration::from_secs(3);
 /// How often a name server is asked.
 pub const NAME_ATTEMPTS: usize = 2;
+/// Queries that one agent may ask the stub of one worker in a second, and at once.
+pub const DNS_QUERIES_PER_SECOND: u32 = 200;
+/// See [`DNS_QUERIES_PER_SECOND`].
+pub const DNS_QUERIES_BURST: u32 = 1000;
+/// Bits that one agent may put into names nobody has asked for before, in a second: two ordinary names, or 32 octets of a secret.
+pub const NAME_BITS_PER_SECOND: u32 = 256;
+/// See [`NAME_BITS_PER_SECOND`]: at once, about 1500 ordinary names.
+pub const NAME_BITS_BURST: u32 = 64 * 1024;
+/// Names that a worker remembers as asked for.
+pub const NAMES_SEEN_MAX: usize = 4096;
+/// Leaves that are made for one agent of one worker in a second, and at once. One takes a tenth of a millisecond.
+pub const LEAVES_PER_SECOND: u32 = 50;
+/// See [`LEAVES_PER_SECOND`].
+pub const LEAVES_BURST: u32 = 500;
+/// Agents whose quotas are kept apart.
+pub const QUOTA_AGENTS_MAX: usize = 4096;
 /// Longest DNS message over TCP that a stub needs to read.
 pub const DNS_MESSAGE_BYTES_MAX: usize = 4096;
 /// DNS connections at the same time.
@@ -379,6 +395,8 @@ const _: () = {
     assert!(ADMIN_HEAD_BYTES_MAX <= HEAD_BYTES_MAX);
     assert!(FENCE_DEV_BYTES_MAX < FENCE_RUN_BYTES_MAX && FENCE_RUN_BYTES_MAX < FENCE_SHM_BYTES_MAX);
     assert!(FENCE_MASKS_MAX < 100_000);
+    assert!((LEAVES_BURST as usize) < OFFICE_QUEUE_MAX, "one agent's burst leaves the office room for others");
+    assert!(NAME_BITS_BURST > 8 * HOST_BYTES_MAX as u32, "every name fits the burst");
     assert!(LEAF_LIFE.as_secs() < CA_LIFE.as_secs() && STORED_CA_WARNING.as_secs() < STORED_CA_LIFE.as_secs());
     assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
     assert!(SYNTHETIC_NAMES_MAX < 1 << 17, "the table must be smaller than its range");

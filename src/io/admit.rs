@@ -4,12 +4,14 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustls::{AlertDescription, ServerConfig};
 
 use crate::audit::{Mode, Protocol};
 use crate::io::door::Arrival;
 use crate::io::engine::{self, Buf, Stream};
+use crate::io::quota::Granted;
 use crate::io::refuse::refuse;
 use crate::io::synthetic::Synthetic;
 use crate::io::tls;
@@ -44,7 +46,7 @@ pub(crate) async fn tls(
         if !worker.policy().may_admit(subject) {
             return Err(refused(AlertDescription::AccessDenied, "not_admitted"));
         }
-        Ok((received, leaf(worker, &host).await?))
+        Ok((received, leaf(worker, &arrival.agent, &host).await?))
     })
     .await
     .unwrap_or(Err(refused(AlertDescription::UserCanceled, "handshake_timeout")));
@@ -119,9 +121,13 @@ fn written(host: &target::Host<'_>) -> Box<str> {
 }
 
 /// The configuration with the host's leaf, from the cache or from the office.
-async fn leaf(worker: &Worker, host: &str) -> Result<Arc<ServerConfig>, Inadmissible> {
+async fn leaf(worker: &Worker, agent: &str, host: &str) -> Result<Arc<ServerConfig>, Inadmissible> {
     if let Some(config) = worker.leaves.borrow_mut().get(host) {
         return Ok(config);
+    }
+    // The office works for all: who asks for ever new names waits for none of the others' turns.
+    if worker.quotas.borrow_mut().leaf(agent, Instant::now()) != Granted::Yes {
+        return Err(refused(AlertDescription::InternalError, "leaf_rate"));
     }
     match worker.office.mint(host).await {
         Ok(Some(config)) => {

@@ -16,6 +16,7 @@ use crate::io::census::Entry;
 use crate::io::door::{Arrival, Entrance};
 use crate::io::engine::{self, Buf, Stream};
 use crate::io::judge::Judged;
+use crate::io::quota::Granted;
 use crate::io::refuse::refuse;
 use crate::io::transport::{Filled, Transport};
 use crate::io::upstream::{Route, Upstream};
@@ -218,6 +219,9 @@ impl Connection {
 
     /// Asks the office for the addresses of `host`.
     async fn resolve(&self, host: &str) -> crate::io::judge::Resolution {
+        if self.worker.quotas.borrow_mut().name(&self.arrival.agent, host, Instant::now()) != Granted::Yes {
+            return Err("name_entropy");
+        }
         match self.worker.office.resolve(host).await {
             Ok(found) => found.map_err(crate::io::names::NameError::code),
             Err(_) => Err("overloaded"),

@@ -32,6 +32,7 @@ mod names;
 mod netlink;
 mod nftables;
 mod office;
+mod quota;
 mod refusal;
 mod refuse;
 mod relay;

@@ -6,11 +6,13 @@
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::sync::PoisonError;
+use std::time::Instant;
 
 use ipnet::IpNet;
 
 use crate::audit::{DecisionFacts, DecisionId, Mode, Protocol, Topic, Verdict};
 use crate::io::engine::{self, Buf, Datagram, Listener, Stream};
+use crate::io::quota::Granted;
 use crate::io::worker::Worker;
 use crate::limits::{DNS_CONNECTIONS_MAX, DNS_IDLE_WAIT, DNS_MESSAGE_BYTES_MAX, SYNTHETIC_TTL_SECONDS};
 use crate::parse::dns;
@@ -121,9 +123,37 @@ fn answer(message: &[u8], from: SocketAddr, service: &Service, worker: &Worker) 
         Ok(query) => query,
         Err(error) => return error.response(),
     };
+    let agent = match &service.agent {
+        Some(agent) => agent.as_str().into(),
+        None => worker.agents.name(from.ip()),
+    };
+    let deny = |code| record_denial(&query, (&agent, from), code, service, worker);
+    let now = Instant::now();
+    // One record for a run of refusals; the counter has them all.
+    match worker.quotas.borrow_mut().query(&agent, now) {
+        Granted::Yes => {}
+        Granted::No { first } => {
+            if first {
+                deny("dns_rate");
+            }
+            worker.counters.dns_refused();
+            return Some(dns::answer_refused(&query));
+        }
+    }
     if !worker.policy().may_admit(Host::Name(&query.name)) {
-        record_denial(&query, from, service, worker);
+        deny("name_not_admitted");
+        worker.counters.dns_refused();
         return Some(dns::answer_nxdomain(&query));
+    }
+    match worker.quotas.borrow_mut().name(&agent, &query.name, now) {
+        Granted::Yes => {}
+        Granted::No { first } => {
+            if first {
+                deny("name_entropy");
+            }
+            worker.counters.dns_refused();
+            return Some(dns::answer_refused(&query));
+        }
     }
     worker.counters.dns_answered();
     let address = match (service.answers, query.kind) {
@@ -138,20 +168,24 @@ fn answer(message: &[u8], from: SocketAddr, service: &Service, worker: &Worker) 
     Some(dns::answer_address(&query, address, SYNTHETIC_TTL_SECONDS))
 }
 
-fn record_denial(query: &dns::Query, from: SocketAddr, service: &Service, worker: &Worker) {
-    let by_source = worker.agents.name(from.ip());
+fn record_denial(
+    query: &dns::Query,
+    (agent, from): (&str, SocketAddr),
+    code: &'static str,
+    service: &Service,
+    worker: &Worker,
+) {
     let facts = DecisionFacts {
         topic: Topic::Dns,
-        agent: service.agent.as_deref().unwrap_or(&by_source),
+        agent,
         mode: service.mode,
         protocol: Protocol::Dns,
         source: Some(from),
         host: Some(&query.name),
         verdict: Verdict::Deny,
-        code: Some("name_not_admitted"),
+        code: Some(code),
         policy: Some(*worker.policy().digest()),
         ..DecisionFacts::default()
     };
     let _: Option<DecisionId> = worker.record_denial(&facts);
-    worker.counters.dns_refused();
 }

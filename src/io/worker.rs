@@ -18,6 +18,7 @@ use crate::io::flow;
 use crate::io::leaves::Leaves;
 use crate::io::metrics::Counters;
 use crate::io::office::Office;
+use crate::io::quota::Quotas;
 use crate::io::resolver::{self, Stub};
 use crate::io::synthetic::Synthetic;
 use crate::io::upstream::{Identities, Pool};
@@ -57,6 +58,7 @@ pub(crate) struct Worker {
     pub(crate) office: Office,
     pub(crate) leaves: RefCell<Leaves>,
     pub(crate) pool: RefCell<Pool>,
+    pub(crate) quotas: RefCell<Quotas>,
     /// Shared by the workers: the one that answers a question is rarely the one that gets the connection.
     pub(crate) synthetic: Arc<Mutex<Synthetic>>,
     pub(crate) own: Vec<SocketAddr>,
@@ -168,6 +170,7 @@ impl Worker {
             office: seed.office,
             leaves: RefCell::default(),
             pool: RefCell::default(),
+            quotas: RefCell::default(),
             synthetic: seed.synthetic,
             own: seed.own,
             bounds: seed.bounds,

@@ -98,6 +98,15 @@ pub fn answer_nxdomain(query: &Query) -> Vec<u8> {
     encode(query, &answer)
 }
 
+/// The stub does not answer this client now. A client that speaks EDNS is told that it is policy.
+pub fn answer_refused(query: &Query) -> Vec<u8> {
+    let mut answer = answer(query, ResponseCode::Refused);
+    if let Some(edns) = &mut answer.edns {
+        edns.options_mut().insert(EdnsOption::Unknown(EXTENDED_ERROR, PROHIBITED.to_be_bytes().to_vec()));
+    }
+    encode(query, &answer)
+}
+
 fn answer(query: &Query, code: ResponseCode) -> Message {
     let mut message = Message::new(query.id, MessageType::Response, OpCode::Query);
     message.metadata.recursion_desired = query.metadata.recursion_desired;
@@ -178,6 +187,8 @@ const PAYLOAD_BYTES: u16 = 1232;
 const EXTENDED_ERROR: u16 = 15;
 /// RFC 8914 §4.16: blocked by the operator's policy.
 const BLOCKED: u16 = 15;
+/// RFC 8914 §4.19: this client is not served.
+const PROHIBITED: u16 = 18;
 const FORMAT_ERROR: u8 = 1;
 const SERVER_FAILURE: u8 = 2;
 const NOT_IMPLEMENTED: u8 = 4;

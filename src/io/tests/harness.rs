@@ -18,6 +18,7 @@ use crate::io::engine::{self, Choice};
 use crate::io::metrics::Metrics;
 use crate::io::mint::Authority;
 use crate::io::office::{Office, OfficeThread};
+use crate::io::resolver::{Answers, Service, Stub};
 use crate::io::tls::Trust;
 use crate::io::upstream::Identities;
 use crate::io::worker::{Handle, Seed};
@@ -35,6 +36,7 @@ pub(super) struct Proxy {
     office: OfficeThread,
     writer: Writer,
     listener: SocketAddr,
+    stub: SocketAddr,
     trust: Arc<ClientConfig>,
     roots: RootCertStore,
     folder: tempfile::TempDir,
@@ -132,6 +134,7 @@ impl Proxy {
         let options = WriterOptions::new(folder.path().join("audit"), folder.path().join("state"), 1);
         let (writer, mut seats) = Writer::start(options).unwrap();
         let (office, office_thread) = Office::open(authority).unwrap();
+        let (stub, stub_address) = stub();
         let seed = Seed {
             place: (0, 1),
             agents,
@@ -141,14 +144,19 @@ impl Proxy {
             office,
             synthetic: Arc::default(),
             doors: vec![Door { listener, entrance }],
-            stubs: Vec::new(),
+            stubs: vec![stub],
             own: vec![address],
             bounds,
             counters: Metrics::default().counters(),
             engine: engine::Options { choice, buffers, spin: Duration::ZERO, ..engine::Options::default() },
         };
         let worker = Handle::start(seed).unwrap();
-        Proxy { worker, office: office_thread, writer, listener: address, trust, roots, folder }
+        Proxy { worker, office: office_thread, writer, listener: address, stub: stub_address, trust, roots, folder }
+    }
+
+    /// The stub's address, over UDP and TCP.
+    pub(super) fn stub(&self) -> SocketAddr {
+        self.stub
     }
 
     /// Puts another policy in force.
@@ -207,6 +215,18 @@ impl Proxy {
         self.office.join();
         self.writer.finish().unwrap();
         recorded(&self.folder.path().join("audit"))
+    }
+}
+
+/// A stub that gives synthetic addresses, and where it listens.
+fn stub() -> (Stub, SocketAddr) {
+    loop {
+        let datagrams = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = datagrams.local_addr().unwrap();
+        // The port may be somebody's over TCP; then another one is tried.
+        let Ok(listener) = TcpListener::bind(address) else { continue };
+        let service = Service { mode: Mode::Run, answers: Answers::Synthetic, from: None };
+        return (Stub { datagrams, listener, service }, address);
     }
 }
 
@@ -301,7 +321,7 @@ fn recorded(folder: &std::path::Path) -> Vec<Recorded> {
         let mut reader = read::open(&segment.path, read::Check::Links).unwrap();
         while let Some(frame) = reader.next().unwrap() {
             match record::body(frame.schema, frame.payload).unwrap() {
-                Body::Decision(decision) => all.push(Recorded::of_decision(decision)),
+                Body::Decision(decision) | Body::Dns(decision) => all.push(Recorded::of_decision(decision)),
                 Body::Outcome(outcome) => all.push(Recorded::of_outcome(outcome)),
                 _ => {}
             }

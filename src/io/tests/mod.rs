@@ -4,6 +4,7 @@ mod bounds;
 mod doors;
 mod harness;
 mod identity;
+mod names;
 mod refusals;
 mod relays;
 mod vectors;
