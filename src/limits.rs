@@ -396,7 +396,7 @@ const _: () = {
     assert!(FENCE_DEV_BYTES_MAX < FENCE_RUN_BYTES_MAX && FENCE_RUN_BYTES_MAX < FENCE_SHM_BYTES_MAX);
     assert!(FENCE_MASKS_MAX < 100_000);
     assert!((LEAVES_BURST as usize) < OFFICE_QUEUE_MAX, "one agent's burst leaves the office room for others");
-    assert!(NAME_BITS_BURST > 8 * HOST_BYTES_MAX as u32, "every name fits the burst");
+    assert!(NAME_BITS_BURST as usize > 8 * HOST_BYTES_MAX, "every name fits the burst");
     assert!(LEAF_LIFE.as_secs() < CA_LIFE.as_secs() && STORED_CA_WARNING.as_secs() < STORED_CA_LIFE.as_secs());
     assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX);
     assert!(SYNTHETIC_NAMES_MAX < 1 << 17, "the table must be smaller than its range");
