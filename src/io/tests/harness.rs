@@ -225,7 +225,7 @@ fn stub() -> (Stub, SocketAddr) {
         let address = datagrams.local_addr().unwrap();
         // The port may be somebody's over TCP; then another one is tried.
         let Ok(listener) = TcpListener::bind(address) else { continue };
-        let service = Service { mode: Mode::Run, answers: Answers::Synthetic, from: None };
+        let service = Service { mode: Mode::Run, answers: Answers::Synthetic, from: None, agent: None };
         return (Stub { datagrams, listener, service }, address);
     }
 }
