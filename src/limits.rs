@@ -166,6 +166,12 @@ pub const AUDIT_SYNC_BYTES: usize = 4 * 1024 * 1024;
 pub const AUDIT_SYNC_WAIT: Duration = Duration::from_millis(10);
 /// A signed head follows a record at the latest after this long.
 pub const AUDIT_HEAD_WAIT: Duration = Duration::from_secs(1);
+/// Longest path of an inclusion proof: a tree with more leaves than numbers go.
+pub const AUDIT_PROOF_STEPS_MAX: usize = 64;
+/// Most records of a segment that a proof is made for; each takes 32 octets of memory meanwhile.
+pub const AUDIT_PROOF_LEAVES_MAX: usize = 8 * 1024 * 1024;
+/// Longest proof that is read: the longest record and its path, in hexadecimal digits.
+pub const AUDIT_PROOF_BYTES_MAX: u64 = 128 * 1024;
 /// Size at which a segment is sealed and the next one begun.
 pub const AUDIT_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// Age at which a segment is sealed and the next one begun, unless it is empty.

@@ -14,7 +14,7 @@ use super::facts::Nanos;
 use super::segment::LogId;
 
 const HEAD_TITLE: &str = "ringfence audit head v1";
-const SEAL_TITLE: &str = "ringfence audit seal v1";
+const SEAL_TITLE: &str = "ringfence audit seal v2";
 
 /// The key that signs heads and seals.
 pub struct Key(Ed25519KeyPair);
@@ -186,16 +186,22 @@ impl SignedHead {
     }
 }
 
-/// The text that a seal signs: `records` records precede it, `link` is the last one's.
-pub fn seal_text(log: LogId, segment: u64, records: u64, link: Link) -> String {
-    format!("{SEAL_TITLE}\nlog {log}\nsegment {segment}\nrecords {records}\nlink {link}\n")
+/// The text that a seal signs: `first` is the `seq` of its segment's first record, `records` precede it in the log, `link` is the last one's,
+/// and `root` that of the tree over the links from `first` on.
+pub fn seal_text(
+    (log, segment): (LogId, u64),
+    (first, records): (u64, u64),
+    link: Link,
+    root: super::merkle::Hash,
+) -> String {
+    format!("{SEAL_TITLE}\nlog {log}\nsegment {segment}\nfirst {first}\nrecords {records}\nlink {link}\nroot {root}\n")
 }
 
 fn write_hex(f: &mut fmt::Formatter<'_>, octets: &[u8]) -> fmt::Result {
     octets.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
 }
 
-fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(super) fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits = text.as_bytes();
     if digits.len() != 2 * N {
         return None;

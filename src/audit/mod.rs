@@ -8,6 +8,7 @@
 //! 3. [`writer`] is one thread: it drains every ring, gives the sequence, links each record to the one before ([`chain`]), appends to
 //!    [`segment`] files and signs [`head`]s.
 //! 4. [`read`] takes a segment from anywhere and trusts nothing in it; [`verify`] says whether a log is what was written.
+//! 5. A seal signs the root of a [`merkle`] tree over its segment, so that a [`proof`] can show one record without the others.
 //!
 //! Invariants: no allocation, lock, system call or clock on the producer's path; no record without the room for its outcome; no hole in
 //! `seq`; no byte of a segment that the chain does not cover. The format is written down in `docs/AUDIT.md`.
@@ -15,7 +16,9 @@
 pub mod chain;
 pub mod facts;
 pub mod head;
+pub mod merkle;
 pub mod producer;
+pub mod proof;
 pub mod read;
 pub mod record;
 mod ring;

@@ -33,7 +33,7 @@ impl Schema {
     /// [`Gap`].
     pub const GAP: Self = Self(0x0601);
     /// [`Seal`].
-    pub const SEAL: Self = Self(0x0701);
+    pub const SEAL: Self = Self(0x0702);
 
     pub(super) const fn of(topic: Topic) -> Self {
         match topic {
@@ -196,6 +196,8 @@ pub struct Seal {
     pub records: u64,
     /// Link of the record before this one.
     pub link: [u8; 32],
+    /// Root of the Merkle tree over the links of the segment's records before this one.
+    pub root: [u8; 32],
     /// Ed25519 public key.
     pub key: [u8; 32],
     /// Ed25519 signature over [`super::head::seal_text`].

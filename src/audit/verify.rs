@@ -264,13 +264,18 @@ impl Heads {
     }
 }
 
-fn state_head(state: &Path, path: &Path, id: LogId) -> Result<(PathBuf, SignedHead), Why> {
+/// The public key of a state folder.
+pub fn public_key(state: &Path) -> Result<PublicKey, Why> {
     let key_path = state.join(PUBLIC_KEY_FILE);
     let key = read_small(&key_path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Why::NoKey(key_path.clone()),
         _ => Why::Unreadable(key_path.clone(), error),
     })?;
-    let Ok(key) = key.parse::<PublicKey>() else { return Err(Why::BadHead(key_path, "is not a public key")) };
+    key.parse::<PublicKey>().map_err(|_| Why::BadHead(key_path, "is not a public key"))
+}
+
+fn state_head(state: &Path, path: &Path, id: LogId) -> Result<(PathBuf, SignedHead), Why> {
+    let key = public_key(state)?;
     let head = read_head(path)?;
     if head.log != id {
         return Err(Why::BadHead(path.to_owned(), "is the head of another log"));

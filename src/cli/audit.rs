@@ -1,7 +1,7 @@
 //! `ringfence audit`: prints records and says whether a log is what was written.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -15,6 +15,7 @@ mod decode;
 mod escape;
 mod fields;
 mod json;
+mod prove;
 mod table;
 
 /// Arguments of `ringfence audit`.
@@ -34,13 +35,20 @@ enum AuditCommand {
         Exit status: 0 OK, 1 TAMPERED, 3 UNVERIFIABLE. A log is vouched for by its signed head and the public key under \
         $RINGFENCE_STATE, by an anchor (a copy of the signed head that was kept elsewhere), or by both.")]
     Verify(VerifyArgs),
+    /// Print a proof that a decision is in its log, for `verify --proof`
+    #[command(after_help = "Example: ringfence audit prove ./audit 5f1c9b0a6f2d4e83000000000000002a > proof\n\n\
+        Exit status: 0 proven, 1 no such decision, 3 its segment is not sealed, so nothing vouches for it yet.")]
+    Prove(prove::ProveArgs),
 }
 
 #[derive(Debug, Args)]
 struct VerifyArgs {
     /// The log's folder, or the folder that holds logs
-    #[arg(value_name = "DIR")]
-    dir: PathBuf,
+    #[arg(value_name = "DIR", required_unless_present = "proof")]
+    dir: Option<PathBuf>,
+    /// A proof that `prove` has printed; without DIR it alone is verified
+    #[arg(long, value_name = "FILE")]
+    proof: Option<PathBuf>,
     /// A signed head that was kept elsewhere: shows that nothing was cut off or rolled back since
     #[arg(long, value_name = "FILE")]
     anchor: Option<PathBuf>,
@@ -55,6 +63,7 @@ pub fn run(args: AuditArgs) -> ExitCode {
     let done = match args.command {
         AuditCommand::Decode(args) => decode::run(&args),
         AuditCommand::Verify(args) => verify(&args),
+        AuditCommand::Prove(args) => prove::run(&args),
     };
     match done {
         Ok(code) => code,
@@ -75,13 +84,31 @@ fn complain(line: &str) {
 
 fn verify(args: &VerifyArgs) -> io::Result<ExitCode> {
     let trust = Trust { state: config::state_dir().map_err(io::Error::other)?, anchor: args.anchor.clone() };
-    let logs = match read::logs(&args.dir) {
+    let mut worst = 0;
+    if let Some(dir) = &args.dir {
+        worst = verify_logs(dir, &trust)?;
+    }
+    if let Some(file) = &args.proof {
+        let answer = prove::verify(file, &trust.state);
+        prove::print(file, &answer)?;
+        worst = worst.max(answer.0);
+    }
+    Ok(match worst {
+        0 => ExitCode::SUCCESS,
+        1 => ExitCode::from(UNVERIFIABLE),
+        _ => ExitCode::FAILURE,
+    })
+}
+
+/// Says what can be said of the logs at `dir`; returns the worst answer's rank.
+fn verify_logs(dir: &Path, trust: &Trust) -> io::Result<u8> {
+    let logs = match read::logs(dir) {
         Ok(logs) if !logs.is_empty() => logs,
         // An empty or missing log is an answer, not a mistake: that nothing can be said is what the caller must know.
-        _ => vec![args.dir.clone()],
+        _ => vec![dir.to_owned()],
     };
-    let verdicts: Vec<_> = logs.iter().map(|log| (log, verify::log(log, &trust))).collect();
-    let worst = verdicts.iter().map(|(_, verdict)| rank(verdict)).max().unwrap_or(UNVERIFIABLE);
+    let verdicts: Vec<_> = logs.iter().map(|log| (log, verify::log(log, trust))).collect();
+    let worst = verdicts.iter().map(|(_, verdict)| rank(verdict)).max().unwrap_or(1);
     let mut out = io::stdout().lock();
     if let [(log, verdict)] = &verdicts[..] {
         writeln!(out, "{}", escape::terminal(&format!("{} {}: {}", word(verdict), log.display(), sentence(verdict))))?;
@@ -96,11 +123,7 @@ fn verify(args: &VerifyArgs) -> io::Result<ExitCode> {
         }
     }
     out.flush()?;
-    Ok(match worst {
-        0 => ExitCode::SUCCESS,
-        1 => ExitCode::from(UNVERIFIABLE),
-        _ => ExitCode::FAILURE,
-    })
+    Ok(worst)
 }
 
 /// Of several logs, the worst answer is the answer.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::chain::Link;
 use super::super::head::{PublicKey, seal_text};
+use super::super::merkle::{self, Hash, Tree};
 use super::super::read::{self, Check, ReadError, Reader, SegmentFile};
 use super::super::record::{ArchivedSeal, Body, Schema};
 use super::super::segment::{Fault, Frame, Header, LogId};
@@ -17,6 +18,8 @@ struct Walk<'h> {
     id: Option<LogId>,
     records: u64,
     link: Link,
+    /// Over the links of the segment's records.
+    tree: Tree,
     path: PathBuf,
     segment: u64,
     offset: u64,
@@ -42,6 +45,7 @@ pub(super) fn walk(dir: &Path, heads: &Heads) -> Verdict {
         id: None,
         records: 0,
         link: Link::default(),
+        tree: Tree::default(),
         path: dir.to_owned(),
         segment: 0,
         offset: 0,
@@ -75,10 +79,11 @@ impl Walk<'_> {
         }
         self.id = Some(header.log);
         self.pass(header.link);
+        self.tree.clear();
         loop {
             self.offset = reader.offset();
             let before = self.link;
-            match next(&mut reader, &header, before) {
+            match next(&mut reader, &header, (before, &mut self.tree)) {
                 Ok(None) => return Ok(()),
                 Ok(Some(record)) => self.record(&record)?,
                 Err(Problem::Read(error)) => return Err(self.error(error)),
@@ -221,22 +226,28 @@ enum Problem {
 }
 
 /// The next record, with its archive checked, and its signature when it is a seal.
-fn next<R: std::io::Read>(reader: &mut Reader<R>, header: &Header, before: Link) -> Result<Option<Record>, Problem> {
+fn next<R: std::io::Read>(
+    reader: &mut Reader<R>,
+    header: &Header,
+    (before, tree): (Link, &mut Tree),
+) -> Result<Option<Record>, Problem> {
     let offset = reader.offset();
     let Some(frame) = reader.next().map_err(Problem::Read)? else { return Ok(None) };
     let body = frame.body().map_err(|fault| Problem::Read(ReadError::Damaged { offset, fault }))?;
     if let Body::Seal(seal) = body
-        && !is_true(seal, &frame, header, before)
+        && !is_true(seal, &frame, header, (before, tree.root()))
     {
         return Err(Problem::Seal);
     }
+    tree.push(merkle::leaf(&frame.link.0));
     Ok(Some(Record { seq: frame.seq, link: frame.link, is_seal: frame.schema == Schema::SEAL }))
 }
 
-fn is_true(seal: &ArchivedSeal, frame: &Frame<'_>, header: &Header, before: Link) -> bool {
-    let text = seal_text(header.log, header.segment, frame.seq, before);
+fn is_true(seal: &ArchivedSeal, frame: &Frame<'_>, header: &Header, (before, root): (Link, Hash)) -> bool {
+    let text = seal_text((header.log, header.segment), (header.first, frame.seq), before, root);
     seal.segment == header.segment
         && seal.records == frame.seq
         && seal.link == before.0
+        && seal.root == root.0
         && PublicKey(seal.key).vouches(text.as_bytes(), &seal.signature)
 }

@@ -13,6 +13,7 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use super::super::chain::{LINK_BYTES, Link};
 use super::super::facts::Nanos;
 use super::super::head::{Key, SignedHead, seal_text};
+use super::super::merkle::{self, Tree};
 use super::super::read::segment_name;
 use super::super::record::{Gap, Schema, Seal};
 use super::super::segment::{self, HEADER_BYTES, Header, LogId};
@@ -57,6 +58,8 @@ pub(super) struct Log {
     batch: Vec<u8>,
     /// Octets of the batch, after its first link, that the kernel has.
     written: usize,
+    /// Over the links of the segment's records.
+    tree: Tree,
     /// The file's name may not be on disk yet.
     unnamed: bool,
     /// The segment's last record is its seal: the next thing is the next segment.
@@ -81,6 +84,7 @@ impl Log {
             reserved: 0,
             batch: Vec::new(),
             written: 0,
+            tree: Tree::default(),
             unnamed: true,
             sealed: false,
             vouched,
@@ -131,6 +135,7 @@ impl Log {
     pub(super) fn append(&mut self, time: Nanos, schema: Schema, payload: &[u8]) {
         self.position.link = segment::append(&mut self.batch, self.position.seq, time, schema, payload);
         self.position.seq += 1;
+        self.tree.push(merkle::leaf(&self.position.link.0));
     }
 
     pub(super) fn append_gap(&mut self, time: Nanos, gap: &Gap) {
@@ -203,8 +208,10 @@ impl Log {
         // Everything before the seal is on disk before it is, so a seal that can be read stands for bytes that can.
         self.sync()?;
         let Position { id, segment, seq, link } = self.position;
-        let signature = self.place.key.sign(seal_text(id, segment, seq, link).as_bytes());
-        let seal = Seal { segment, records: seq, link: link.0, key: self.place.key.public().0, signature };
+        let (first, root) = (seq - self.tree.leaves(), self.tree.root());
+        let signature = self.place.key.sign(seal_text((id, segment), (first, seq), link, root).as_bytes());
+        let seal =
+            Seal { segment, records: seq, link: link.0, root: root.0, key: self.place.key.public().0, signature };
         let mut payload = [0; 256];
         if let Some(length) = seal.encode(&mut payload) {
             self.append(time, Schema::SEAL, &payload[..length]);
@@ -230,6 +237,7 @@ impl Log {
     /// Makes the header of the segment after the present one the first thing of the batch.
     fn head_segment(&mut self, time: Nanos) {
         self.position.segment += 1;
+        self.tree.clear();
         let Position { id, segment, seq, link } = self.position;
         let header = Header { log: id, segment, first: seq, created: time, previous: link, link };
         let (bytes, link) = header.encode();

@@ -62,7 +62,7 @@ enum VerdictArg {
     Deny,
 }
 
-fn parse_id(text: &str) -> Result<DecisionId, &'static str> {
+pub(super) fn parse_id(text: &str) -> Result<DecisionId, &'static str> {
     let digits = text.len() == 32 && text.bytes().all(|octet| octet.is_ascii_hexdigit());
     let id = u128::from_str_radix(text, 16).ok().filter(|_| digits);
     id.map(DecisionId).ok_or("a decision id has 32 hexadecimal digits")

@@ -193,6 +193,7 @@ fn seal(record: &ArchivedSeal, sink: &mut impl Sink, scratch: &mut String) {
     sink.field("segment", Value::Number(record.segment.to_native()));
     sink.field("records", Value::Number(record.records.to_native()));
     text(sink, scratch, "link", Hex(&record.link));
+    text(sink, scratch, "root", Hex(&record.root));
     text(sink, scratch, "key", Hex(&record.key));
 }
 
