@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use nix::sys::signal::{SigSet, Signal};
 
 use crate::config;
 use crate::io::redirect::{self, Applied, Redirect, RedirectError};
@@ -25,13 +26,23 @@ enum RedirectCommand {
         --network container:AGENT ringfence redirect apply\n\n\
         Needs CAP_NET_ADMIN in the network namespace, and nothing else. Run it before the agent starts, and again\n\
         after an interface was added. Exit status: 0 in force, 1 refused by the kernel (all is as it was), 2 wrong use or configuration.")]
-    Apply(Config),
+    Apply(Apply),
     /// Take the rules away; where there are none, do nothing
     #[command(after_help = "Example:\n  ringfence redirect remove")]
     Remove(Config),
     /// Print the rules in nft's syntax, as they would be applied here and now
     #[command(after_help = "Example:\n  ringfence redirect print --config ringfence.yaml | nft --check -f -")]
     Print(Config),
+}
+
+#[derive(Debug, Args)]
+struct Apply {
+    #[command(flatten)]
+    config: Config,
+    /// Stay until SIGTERM or SIGINT. A container that others share the network of must live, and has nothing else to do: started again, it
+    /// sets the rules of its new network before anybody can join
+    #[arg(long)]
+    hold: bool,
 }
 
 #[derive(Debug, Args)]
@@ -44,9 +55,12 @@ struct Config {
 /// Runs the subcommand.
 pub fn run(args: RedirectArgs) -> ExitCode {
     let (file, done) = match args.command {
-        RedirectCommand::Apply(Config { config }) => {
+        RedirectCommand::Apply(Apply { config: Config { config }, hold }) => {
             let applied =
                 read(config.as_deref()).map(|redirect| redirect::apply(&redirect).map(|applied| say(&applied)));
+            if hold && matches!(applied, Ok(Ok(()))) {
+                stay();
+            }
             (config, applied)
         }
         // What is removed is ours by its name: a configuration that is wrong by now must not keep the rules in force.
@@ -61,6 +75,13 @@ pub fn run(args: RedirectArgs) -> ExitCode {
         Ok(Err(error)) => fail(file.as_deref(), &error),
         Err(code) => code,
     }
+}
+
+/// Until told to end. As the first process of a container we would not be ended by a signal that nobody waits for.
+fn stay() {
+    let ends = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
+    // Blocking and waiting fail for sets that the kernel does not know only.
+    let _ = ends.thread_block().and_then(|()| ends.wait());
 }
 
 fn print(text: &str) {
