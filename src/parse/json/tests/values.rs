@@ -45,7 +45,9 @@ fn a_value_that_recipients_read_differently_is_unreadable() {
         r#"{"path":"/w","pa\u200bth":"/etc"}"#,
         r#"{"path\u0000":{"x":1}}"#,
         r#"{"p\uff41th":1}"#,
+        r#"{"path\u0328":1}"#,
     ] {
+        holds(text.as_bytes());
         let facts = facts(text.as_bytes(), Layout::Free, &pointers).unwrap();
         assert_eq!(facts.value("/path"), Some(Value::Unreadable), "{text}");
         assert_eq!(facts.value("/path/x"), Some(Value::Unreadable), "{text}");
