@@ -15,7 +15,7 @@ use super::Progress;
 use super::header::{Direction, Headers};
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, METHOD_BYTES_MAX, TARGET_BYTES_MAX};
 
-/// The head of a request. Its method is a token of at most [`METHOD_BYTES_MAX`] octets; its target is visible ASCII without `#` and `\`,
+/// The head of a request. Its method is a token of at most [`METHOD_BYTES_MAX`] octets without lower-case letters; its target is visible ASCII without `#` and `\`,
 /// at most [`TARGET_BYTES_MAX`] octets long, and not yet understood: see [`crate::parse::target`].
 #[derive(Debug, Clone, Copy)]
 pub struct RequestHead<'b> {
@@ -146,6 +146,11 @@ pub fn request(head: &[u8]) -> Result<RequestHead<'_>, HeadError> {
     if method.len() > METHOD_BYTES_MAX {
         return Err(HeadError::MethodTooLong);
     }
+    // RFC 9110 §9.1 has methods case-sensitive; some origins make `delete` a DELETE, which a rule about DELETE does not speak of. No method has
+    // lower-case letters.
+    if method.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return Err(HeadError::MethodCase);
+    }
     if target.len() > TARGET_BYTES_MAX {
         return Err(HeadError::TargetTooLong);
     }
@@ -192,6 +197,8 @@ pub enum HeadError {
     TooManyFields,
     /// A method of more than [`METHOD_BYTES_MAX`] octets.
     MethodTooLong,
+    /// A method with lower-case letters.
+    MethodCase,
     /// A target of more than [`TARGET_BYTES_MAX`] octets.
     TargetTooLong,
     /// The caller's bytes are not one whole head.
@@ -259,6 +266,7 @@ impl fmt::Display for HeadError {
             HeadError::TooLarge => write!(out, "the head is longer than {HEAD_BYTES_MAX} bytes"),
             HeadError::TooManyFields => write!(out, "the head has more than {HEADERS_MAX} header lines"),
             HeadError::MethodTooLong => write!(out, "the method is longer than {METHOD_BYTES_MAX} bytes"),
+            HeadError::MethodCase => out.write_str("the method has lower-case letters"),
             HeadError::TargetTooLong => write!(out, "the request target is longer than {TARGET_BYTES_MAX} bytes"),
             HeadError::NotOneHead => out.write_str("these bytes are not exactly one head"),
             HeadError::BareLineFeed => out.write_str("a line ends in LF without CR"),

@@ -211,6 +211,7 @@ fn naive_request(head: &[u8]) -> Option<Naive<'_>> {
     let sound = !method.is_empty()
         && method.len() <= METHOD_BYTES_MAX
         && method.bytes().all(naive_token)
+        && method == method.to_ascii_uppercase()
         && !target.is_empty()
         && target.len() <= TARGET_BYTES_MAX
         && target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#' && byte != b'\\');
