@@ -34,10 +34,8 @@ use self::sync::{AtomicBool, Ordering};
 use crate::limits::{AUDIT_CREDIT_BYTES, AUDIT_RING_BYTES_MAX, AUDIT_RING_BYTES_MIN};
 
 mod lane;
-#[cfg(not(all(test, ringfence_loom)))]
 mod revive;
 
-#[cfg(not(all(test, ringfence_loom)))]
 pub(super) use revive::{Revived, create, lane_bytes, revive};
 
 /// The model checker's atomics under `--cfg ringfence_loom`: a name of our own, because `loom` means something to our dependencies.
