@@ -17,7 +17,7 @@
 //! the one padding that the promised records can meet: a second padding would need more than a lap of promised bytes, and there are
 //! at most capacity − credit of them.
 //!
-//! **Death.** The ring may lie in memory that outlives the process ([`lane`]), and can then be taken up where it was left: [`revive`] gives
+//! **Death.** The ring may lie in memory that outlives the process ([`lane`]), and can then be taken up where it was left: [`revive()`] gives
 //! both ends, [`Tail::open`] the promises that nobody kept, and [`Head::resume`] goes on after the last record that was put in safety.
 //! For that the consumer says which numbers the records get that it takes ([`Head::take`]), and gives their room back only when they
 //! are safe ([`Head::release`]).

@@ -1,6 +1,6 @@
 //! Takes up a ring that a killed process left in a mapping.
 //!
-//! Nothing in the memory is believed before it is checked: after [`revive`] every position lies within the ring and every record within its
+//! Nothing in the memory is believed before it is checked: after [`revive()`] every position lies within the ring and every record within its
 //! bounds, so that the ends are as sound as those of a new ring. What the records say is for the caller's check.
 
 use std::sync::Arc;
