@@ -137,7 +137,7 @@ impl Lane {
 
     /// The lane at `offset` of a mapping; `None` when it does not lie within, or not at the start of a page.
     ///
-    /// The caller makes sure that nobody else uses that part of the file, as [`super::Rings`] does with a lock.
+    /// The caller makes sure that nobody else uses that part of the file, as the folder of rings does with a lock.
     pub(super) fn mapped(map: &Arc<MmapRaw>, offset: usize, bytes: usize) -> Option<Self> {
         // The model checker's atomics are no plain words.
         if cfg!(all(test, ringfence_loom)) {
