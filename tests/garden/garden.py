@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import grammar  # noqa: E402
@@ -180,7 +181,8 @@ def compare(name, log, audit, options):
 
 def key_of(method, target, length):
     number = re.search(r"/([gs])/(\d+)", target or "")
-    return (method, number.group(0) if number else target, length)
+    # Without its number it goes by its path; the log has that with escapes decoded and the query apart.
+    return (method, number.group(0) if number else unquote((target or "").split("?")[0]), length)
 
 
 def said_by_proxy(name, decoded, sized):
