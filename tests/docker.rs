@@ -92,7 +92,7 @@ fn the_claims_hold_in_every_form() {
         for backend in [Backend::Uring, Backend::Epoll] {
             let site = Site::open(&engine, form, backend);
             let chosen = site.log();
-            assert_eq!(chosen.contains("io_uring refused"), backend == Backend::Epoll, "{chosen}");
+            assert_eq!(chosen.contains("io=\"epoll\""), backend == Backend::Epoll, "{chosen}");
             let mut claims = site.claims("running");
             let records = site.records();
             ids_are_on_record(&claims, &records);
@@ -165,7 +165,9 @@ fn requests(records: &[Value]) -> BTreeSet<String> {
 
 fn same_decisions(form: Form, expected: &BTreeSet<String>, found: &BTreeSet<String>) {
     assert!(expected.len() >= 15, "{expected:#?}");
-    let missing: Vec<_> = expected.difference(found).collect();
+    // On a port where a gateway does not listen nobody is asked, and nothing is decided.
+    let asked = |decision: &&String| form != Form::Gateway || !decision.contains("/other-port");
+    let missing: Vec<_> = expected.difference(found).filter(asked).collect();
     let more: Vec<_> = found.difference(expected).collect();
     assert!(
         missing.is_empty() && more.is_empty(),

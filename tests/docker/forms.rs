@@ -63,7 +63,6 @@ impl Form {
 pub(crate) struct Site<'a> {
     engine: &'a Engine,
     pub(crate) form: Form,
-    backend: Backend,
     folder: TempDir,
 }
 
@@ -71,7 +70,8 @@ impl<'a> Site<'a> {
     pub(crate) fn open(engine: &'a Engine, form: Form, backend: Backend) -> Site<'a> {
         let folder = tempfile::Builder::new().prefix("ringfence-docker-").tempdir().expect("a temporary folder");
         furnish(&folder);
-        let site = Site { engine, form, backend, folder };
+        copy_printed(&folder, backend);
+        let site = Site { engine, form, folder };
         site.compose_well(&["down", "--volumes", "--remove-orphans"]);
         site.compose_well(&["up", "--detach"]);
         until("the origin listens", || site.origin_says().iter().any(|fact| fact["ready"] == true).then_some(()));
@@ -86,13 +86,9 @@ impl<'a> Site<'a> {
             let path = if of_tests.exists() { of_tests } else { PathBuf::from(file) };
             command.arg("--file").arg(path);
         }
-        if self.backend == Backend::Epoll {
-            let profile = repository().join("tests/docker/seccomp-without-io-uring.json");
-            command.env("RINGFENCE_SECURITY", format!("seccomp:{}", profile.display()));
-        }
         command.env("SITE", self.folder.path()).env("FORM", self.form.name()).env("SECRET", SECRET);
         command.env("ESCAPE", self.form.escape().to_string());
-        command.args(line).current_dir(repository().join("deploy/docker"));
+        command.args(line).current_dir(self.folder.path().join("docker"));
         command
     }
 
@@ -156,6 +152,17 @@ impl Drop for Site<'_> {
             eprintln!("{}\n{}", said.stdout.join("\n"), said.stderr);
         }
         self.run(&["down", "--volumes", "--remove-orphans", "--timeout", "5"]);
+    }
+}
+
+/// The compose files and what they mount, as printed; for epoll another seccomp profile lies where ringfence's own is named.
+fn copy_printed(folder: &TempDir, backend: Backend) {
+    let printed = repository().join("deploy/docker");
+    let copied = Program::start(Command::new("cp").arg("--recursive").arg(printed).arg(folder.path())).finish();
+    succeeded(&copied);
+    if backend == Backend::Epoll {
+        let profile = include_str!("seccomp-without-io-uring.json");
+        std::fs::write(folder.path().join("docker/seccomp.json"), profile).expect("written");
     }
 }
 
