@@ -125,7 +125,7 @@ def elsewhere():
 
 
 def ask(method, url, **more):
-    answer = requests.request(method, url, timeout=60, **more)
+    answer = requests.request(method, url, timeout=(SECONDS, 60), **more)
     return read_answer(answer.status_code, answer.headers, answer.content)
 
 
@@ -157,7 +157,7 @@ def resolver_said(answer):
 def datagram(address, port, data):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.settimeout(1)
+        probe.settimeout(0.5)
         probe.connect((address, port))
         probe.send(data)
         return probe.recv(4096)
