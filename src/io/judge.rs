@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::audit::{Credit, DecisionFacts, Inspected, Nanos, Protocol, Query, Verdict};
+use crate::audit::{Credit, DecisionFacts, Inspected, Mode, Nanos, Protocol, Query, Verdict};
 use crate::io::clock;
 use crate::io::facts::{self, Fields, Parameters};
 use crate::io::flow::Connection;
@@ -310,7 +310,10 @@ impl Connection {
         match self.worker.producer.allow(Nanos(clock::wall()), &facts) {
             Ok(credit) => {
                 self.worker.counters.decided(metrics::Verdict::of(&decision), facts.decide_ns);
-                let via = address.filter(|address| via::may_lead_back(*address)).map(|_| via::pseudonym());
+                // Nothing outside the fence leads to a listener of `run`. (And nginx compresses nothing for who comes through a proxy.)
+                let fenced = self.arrival.mode == Mode::Run;
+                let back = address.filter(|address| !fenced && via::may_lead_back(*address));
+                let via = back.map(|_| via::pseudonym());
                 wire::request(request.head, request.target, request.framing, via, &mut self.out);
                 Judged::Forward(self.admission(request, permit, credit, way))
             }

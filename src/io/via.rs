@@ -1,7 +1,7 @@
 //! Loops: a request of ours that comes back to us is told by a name that only this process has (RFC 9110 §7.6.3).
 //!
 //! The name goes out only where a way back exists: to an address that is not public, which is a second proxy of the operator's or this
-//! machine. Elsewhere an origin learns nothing of us. It is random for each start, so that nobody can send it in advance.
+//! machine, and not from `run`, whose listeners nobody outside its fence can reach. Elsewhere an origin learns nothing of us. It is random for each start, so that nobody can send it in advance.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};

@@ -233,7 +233,7 @@ fn stub() -> (Stub, SocketAddr) {
 /// A door whose connections all claim to have been meant for `port` of one address.
 fn fixed(port: u16) -> Entrance {
     let kind = Kind::Fixed(SocketAddr::from(([203, 0, 113, 1], port)));
-    Entrance { mode: Mode::Run, kind, from: None, agent: None }
+    Entrance { mode: Mode::Redirect, kind, from: None, agent: None }
 }
 
 fn load(text: &str) -> policy::Policy {

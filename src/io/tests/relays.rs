@@ -45,7 +45,7 @@ fn forwards_a_get_and_puts_both_records(choice: Choice) {
         [
             Recorded::Decision {
                 agent: "tester".to_owned(),
-                mode: "run".to_owned(),
+                mode: "redirect".to_owned(),
                 port: 80,
                 verdict: "allow".into(),
                 code: String::new(),
