@@ -310,15 +310,18 @@ impl Connection {
         match self.worker.producer.allow(Nanos(clock::wall()), &facts) {
             Ok(credit) => {
                 self.worker.counters.decided(metrics::Verdict::of(&decision), facts.decide_ns);
-                // Nothing outside the fence leads to a listener of `run`. (And nginx compresses nothing for who comes through a proxy.)
-                let fenced = self.arrival.mode == Mode::Run;
-                let back = address.filter(|address| !fenced && via::may_lead_back(*address));
-                let via = back.map(|_| via::pseudonym());
-                wire::request(request.head, request.target, request.framing, via, &mut self.out);
+                wire::request(request.head, request.target, request.framing, self.via(address), &mut self.out);
                 Judged::Forward(self.admission(request, permit, credit, way))
             }
             Err(refused) => self.unrecorded(request, refused),
         }
+    }
+
+    /// The pseudonym for `Via`, where a loop is possible: nothing outside the fence leads to a listener of `run`. (And nginx compresses
+    /// nothing for who comes through a proxy.)
+    fn via(&self, upstream: Option<SocketAddr>) -> Option<&'static str> {
+        let fenced = self.arrival.mode == Mode::Run;
+        upstream.filter(|address| !fenced && via::may_lead_back(*address)).map(|_| via::pseudonym())
     }
 
     fn admission(&self, request: &Request<'_>, permit: Permit, credit: Credit, way: Way) -> Forward {
