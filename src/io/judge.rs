@@ -2,23 +2,21 @@
 //!
 //! What was decided is what is recorded and what is written for the origin, because all three come from one parse on one stack frame.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::audit::{Credit, DecisionFacts, Inspected, Mode, Nanos, Protocol, Query, Verdict};
+use crate::audit::{Credit, DecisionFacts, Inspected, Protocol, Query, Verdict};
 use crate::io::clock;
 use crate::io::facts::{self, Fields, Parameters};
 use crate::io::flow::Connection;
-use crate::io::metrics;
-use crate::io::upstream::{Dial, Route, Upstream};
+use crate::io::vet::Way;
 use crate::io::via;
-use crate::io::wire;
 use crate::parse::framing::{self, Framing};
 use crate::parse::head::{self, RequestHead, Version};
 use crate::parse::host::Host;
 use crate::parse::target::{self, Asked, Canonical};
-use crate::policy::{self, Decision, Look, Permit, Policy, Scheme, Subject, UpstreamAddress, Via};
+use crate::policy::{self, Decision, Look, Permit, Policy, Scheme, Subject};
 
 /// The addresses of a name, or the word for why there are none.
 pub(crate) type Resolution = Result<Vec<IpAddr>, &'static str>;
@@ -49,16 +47,6 @@ pub(crate) struct Forward {
     pub(crate) expects_continue: bool,
     /// Whether the client's connection may carry another request after this.
     pub(crate) persistent: bool,
-}
-
-/// How the origin is reached.
-pub(crate) enum Way {
-    /// By the connection that the client's last exchange used.
-    Sticky,
-    /// By a connection from the pool.
-    Pooled(Route, Upstream),
-    /// By a new connection.
-    Dial(Dial),
 }
 
 /// What of a method outlives its head.
@@ -192,139 +180,7 @@ impl Connection {
         self.find_way(request, &policy, (&subject, decision), resolved)
     }
 
-    /// The decision admits the request as far as it goes without an address: find one, and let it be vetted.
-    fn find_way(
-        &mut self,
-        request: &Request<'_>,
-        policy: &Policy,
-        (subject, decision): (&Subject<'_>, Decision<'_>),
-        resolved: Option<&Resolution>,
-    ) -> Judged {
-        let (scheme, port) = (self.arrival.scheme, request.target.port);
-        let generation = self.worker.generation();
-        let upstream = policy.upstream(&subject.host, port);
-        let mut way = Way::Sticky;
-        let mut held = None;
-        match &self.upstream {
-            Some((route, upstream)) if route.is(scheme, request.host, port) && upstream.is_usable(generation) => {
-                held = Some(upstream.vetted.address());
-            }
-            _ => {
-                if let Some((route, upstream)) = self.upstream.take() {
-                    self.worker.pool.borrow_mut().put(route, upstream);
-                }
-                let route = || Route { scheme, host: request.host.into(), port };
-                if let Some(upstream) = self.worker.pool.borrow_mut().take(scheme, request.host, port) {
-                    held = Some(upstream.vetted.address());
-                    way = Way::Pooled(route(), upstream);
-                } else {
-                    let manner = self.worker.identities().manner(scheme, upstream, generation);
-                    way = Way::Dial(Dial { route: route(), addresses: Vec::new(), manner });
-                }
-            }
-        }
-        let via = if upstream.is_some() { Via::Upstream } else { Via::Resolved };
-        let candidates: Vec<SocketAddr>;
-        let candidates: &[SocketAddr] =
-            match (held, upstream.map(|upstream| &upstream.address), &request.target.host, resolved) {
-                (Some(address), ..) => &[address],
-                (None, Some(UpstreamAddress::Socket(address)), ..) => &[*address],
-                (None, Some(UpstreamAddress::Name(_, port)), _, Some(Ok(found))) => {
-                    candidates = found.iter().map(|ip| SocketAddr::new(*ip, *port)).collect();
-                    &candidates
-                }
-                (None, Some(UpstreamAddress::Name(name, _)), _, None) => return Judged::Resolve(name.clone()),
-                (None, None, Host::V4(ip), _) => &[SocketAddr::new((*ip).into(), port)],
-                (None, None, Host::V6(ip), _) => &[SocketAddr::new((*ip).into(), port)],
-                (None, None, Host::Name(_), Some(Ok(found))) => {
-                    candidates = found.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
-                    &candidates
-                }
-                (None, None, Host::Name(name), None) => return Judged::Resolve((**name).into()),
-                (None, .., Some(Err(code))) => return self.unresolved(request, policy, &decision, code),
-            };
-        self.vet(request, policy, (subject, decision), (candidates, via), way)
-    }
-
-    /// Lets policy see every candidate address. With rules about addresses the first that is admitted decides; without, all that may be
-    /// dialled are kept.
-    fn vet(
-        &mut self,
-        request: &Request<'_>,
-        policy: &Policy,
-        (subject, first): (&Subject<'_>, Decision<'_>),
-        (candidates, via): (&[SocketAddr], Via),
-        mut way: Way,
-    ) -> Judged {
-        let mut refused = None;
-        let mut admitted: Option<(Decision<'_>, Permit)> = None;
-        for candidate in candidates {
-            // Only rules about addresses can tell one candidate from another.
-            let decision = if policy.needs_address() {
-                policy.decide(&Subject { address: Some(candidate.ip()), ..*subject })
-            } else {
-                first
-            };
-            let permit = match decision.admit() {
-                Ok(permit) => permit,
-                Err(_) => {
-                    refused.get_or_insert((decision, None));
-                    continue;
-                }
-            };
-            match permit.vet(policy, *candidate, via, &self.worker.own) {
-                Ok(vetted) => {
-                    if let Way::Dial(dial) = &mut way {
-                        dial.addresses.push(vetted);
-                    }
-                    admitted.get_or_insert((decision, permit));
-                    if policy.needs_address() {
-                        break;
-                    }
-                }
-                Err(refusal) => {
-                    refused.get_or_insert((decision, Some(refusal.code())));
-                }
-            }
-        }
-        let Some((decision, permit)) = admitted else {
-            return match refused {
-                Some((decision, code)) => self.deny(request, policy, &decision, code),
-                None => self.unresolved(request, policy, &first, "name_not_found"),
-            };
-        };
-        if !permit.take(policy, subject) {
-            // Another worker took the last token in between, so that the rule does not match any more.
-            if let Way::Dial(dial) = &mut way {
-                dial.addresses.clear();
-            }
-            return self.vet(request, policy, (subject, policy.decide(subject)), (candidates, via), way);
-        }
-        let address = match &way {
-            Way::Sticky => self.upstream.as_ref().map(|(_, upstream)| upstream.vetted.address()),
-            Way::Pooled(_, upstream) => Some(upstream.vetted.address()),
-            Way::Dial(dial) => dial.addresses.first().map(|vetted| vetted.address()),
-        };
-        let facts = self.request_facts(request, policy, &decision);
-        let facts = DecisionFacts { upstream: address, inspected: facts.inspected | Inspected::ADDRESS, ..facts };
-        match self.worker.producer.allow(Nanos(clock::wall()), &facts) {
-            Ok(credit) => {
-                self.worker.counters.decided(metrics::Verdict::of(&decision), facts.decide_ns);
-                wire::request(request.head, request.target, request.framing, self.via(address), &mut self.out);
-                Judged::Forward(self.admission(request, permit, credit, way))
-            }
-            Err(refused) => self.unrecorded(request, refused),
-        }
-    }
-
-    /// The pseudonym for `Via`, where a loop is possible: nothing outside the fence leads to a listener of `run`. (And nginx compresses
-    /// nothing for who comes through a proxy.)
-    fn via(&self, upstream: Option<SocketAddr>) -> Option<&'static str> {
-        let fenced = self.arrival.mode == Mode::Run;
-        upstream.filter(|address| !fenced && via::may_lead_back(*address)).map(|_| via::pseudonym())
-    }
-
-    fn admission(&self, request: &Request<'_>, permit: Permit, credit: Credit, way: Way) -> Forward {
+    pub(crate) fn admission(&self, request: &Request<'_>, permit: Permit, credit: Credit, way: Way) -> Forward {
         Forward {
             permit,
             credit,

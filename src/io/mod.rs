@@ -1,7 +1,7 @@
 //! Composes the other floors: sockets, threads, clocks and files live here.
 //!
 //! Read [`flow`] first: it is one connection from top to bottom. Around it: [`worker`] accepts, [`admit`] opens TLS, [`judge`] decides and
-//! records, [`refuse`] says no, [`forward`] and [`relay`] move bytes, [`upstream`] dials. [`engine`] is what all of them wait on, [`netns`] is the fence around the
+//! records, [`vet`] finds the way there, [`refuse`] says no, [`forward`], [`exchange`] and [`relay`] move bytes, [`upstream`] dials. [`engine`] is what all of them wait on, [`netns`] is the fence around the
 //! program, [`resolver`] answers its DNS queries, and the [`office`] does what would block a worker.
 //! [`metrics`] counts, [`status`] says how the proxy is, and [`admin`] answers who asks for either.
 
@@ -22,6 +22,7 @@ mod census;
 mod clock;
 mod container;
 mod door;
+mod exchange;
 pub(crate) mod facts;
 mod flow;
 mod forward;
@@ -42,6 +43,7 @@ mod synthetic;
 pub(crate) mod tls;
 mod transport;
 mod upstream;
+mod vet;
 mod via;
 mod wire;
 mod worker;
