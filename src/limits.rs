@@ -424,9 +424,9 @@ const _: () = {
 };
 
 const _: () = {
-    // The longest decision: path, query, two names, a method and five texts, with room for its fixed part.
+    // The longest decision: path, query, two names, a method, five texts and six of an MCP message, with room for its fixed part.
     assert!(
-        2 * TARGET_BYTES_MAX + 2 * HOST_BYTES_MAX + METHOD_BYTES_MAX + 5 * AUDIT_TEXT_BYTES_MAX + 512
+        2 * TARGET_BYTES_MAX + 2 * HOST_BYTES_MAX + METHOD_BYTES_MAX + 11 * AUDIT_TEXT_BYTES_MAX + 768
             <= AUDIT_RECORD_BYTES_MAX
     );
     assert!(2 * AUDIT_OUTCOME_TEXT_BYTES_MAX + 160 <= AUDIT_CREDIT_BYTES);

@@ -126,6 +126,33 @@ coded!(
     }
 );
 
+coded!(
+    /// How an MCP message travelled.
+    Transport {
+        /// The standard streams of a command.
+        Stdio = 1, "stdio";
+        /// Streamable HTTP.
+        Http = 2, "http";
+        /// HTTP with a separate event stream (2024-11-05).
+        Sse = 3, "sse";
+    }
+);
+
+/// What an MCP message is about. An empty text is an absent one.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "the fields are the contract's, name by name")]
+pub struct McpFacts<'a> {
+    pub server: &'a str,
+    pub transport: Transport,
+    pub version: &'a str,
+    pub method: &'a str,
+    pub tool: &'a str,
+    pub resource: &'a str,
+    pub prompt: &'a str,
+    /// SHA-256 over the canonical form (RFC 8785) of the arguments.
+    pub arguments_digest: Option<[u8; 32]>,
+}
+
 /// What was looked at for the decision, as a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Inspected(pub u8);
@@ -197,6 +224,7 @@ pub struct DecisionFacts<'a> {
     pub method: Option<&'a str>,
     pub path: Option<&'a str>,
     pub query: Option<Query<'a>>,
+    pub mcp: Option<McpFacts<'a>>,
     pub verdict: Verdict,
     /// False for a deny that is only watched.
     pub enforced: bool,
@@ -229,6 +257,7 @@ impl Default for DecisionFacts<'_> {
             method: None,
             path: None,
             query: None,
+            mcp: None,
             verdict: Verdict::Deny,
             enforced: true,
             rule: None,

@@ -32,8 +32,8 @@ pub mod writer;
 pub mod properties;
 
 pub use facts::{
-    DecisionFacts, DecisionId, Inspected, Lifecycle, LifecycleFacts, Mode, Nanos, OutcomeFacts, Protocol, Query,
-    Scheme, Topic, Verdict,
+    DecisionFacts, DecisionId, Inspected, Lifecycle, LifecycleFacts, McpFacts, Mode, Nanos, OutcomeFacts, Protocol,
+    Query, Scheme, Topic, Transport, Verdict,
 };
 pub use producer::{Credit, Producer, Refused, Seat};
 pub use wait::{Durability, Durable, OnFull, Room};

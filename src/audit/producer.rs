@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::facts::{DecisionFacts, DecisionId, LifecycleFacts, Nanos, OutcomeFacts};
-use super::record::{Decision, Event, Outcome, Schema};
+use super::record::{Decision, Event, Message, Outcome, Schema};
 use super::ring::{Claim, Full, Promise, Tail};
 use super::wait::{Bell, Durable, Room};
 use crate::limits::AUDIT_RECORD_BYTES_MAX;
@@ -171,10 +171,19 @@ impl Desk {
         let inner = &mut *self.inner.borrow_mut();
         let id = DecisionId(u128::from(inner.prefix) << 64 | u128::from(inner.next));
         let record = Decision::new(id, facts);
-        let schema = Schema::of(facts.topic).0;
         inner.now = time;
         let claim = if opens { Claim::Opening(inner.next) } else { Claim::Plain };
-        match inner.tail.push(claim, record.bytes_max(), time.0, schema, |out| record.encode(out)) {
+        let pushed = match &facts.mcp {
+            None => {
+                let schema = Schema::of(facts.topic).0;
+                inner.tail.push(claim, record.bytes_max(), time.0, schema, |out| record.encode(out))
+            }
+            Some(mcp) => {
+                let record = Message::new(record, mcp);
+                inner.tail.push(claim, record.bytes_max(), time.0, Schema::MESSAGE.0, |out| record.encode(out))
+            }
+        };
+        match pushed {
             Ok(promise) => {
                 inner.next = inner.next.wrapping_add(1);
                 Ok((id, promise))

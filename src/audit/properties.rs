@@ -2,9 +2,9 @@
 
 use std::io::{self, Read};
 
-use super::facts::{DecisionFacts, DecisionId, Nanos, OutcomeFacts, Query};
+use super::facts::{DecisionFacts, DecisionId, McpFacts, Nanos, OutcomeFacts, Query, Transport};
 use super::read::{Check, Reader};
-use super::record::{Body, Decision, Outcome, Schema, body};
+use super::record::{Body, Decision, Message, Outcome, Schema, body, flag};
 use super::segment::{self, Header, LogId};
 use crate::limits::{AUDIT_RECORD_BYTES_MAX, AUDIT_TEXT_BYTES_MAX, HOST_BYTES_MAX, METHOD_BYTES_MAX, TARGET_BYTES_MAX};
 
@@ -52,6 +52,12 @@ fn touch(body: Body<'_>) -> usize {
             let more = [&record.rule, &record.reason, &record.code];
             let texts: usize = texts.iter().chain(&more).map(|text| text.as_str().chars().count()).sum();
             texts + usize::from(record.source.get().is_some()) + record.looked_at().words().count()
+        }
+        Body::Message(record) => {
+            let texts =
+                [&record.server, &record.version, &record.method, &record.tool, &record.resource, &record.prompt];
+            let texts: usize = texts.iter().map(|text| text.as_str().chars().count()).sum();
+            texts + touch(Body::Decision(&record.decision))
         }
         Body::Outcome(record) => record.code.as_str().len() + record.error.as_str().chars().count(),
         Body::Lifecycle(record) => record.detail.as_str().chars().count() + record.version.as_str().len(),
@@ -136,6 +142,31 @@ pub fn facts_survive_their_archive(bytes: &[u8]) {
         assert_eq!(read, &wrote[..wrote.floor_char_boundary(max.min(wrote.len()))]);
     }
     assert_eq!((read.connection.to_native(), read.decide_ns.to_native()), (number, !number));
+
+    let mcp = McpFacts {
+        server: part(0),
+        transport: Transport::Stdio,
+        version: part(1),
+        method: part(2),
+        tool: part(3),
+        resource: part(4),
+        prompt: part(5),
+        arguments_digest: (number % 2 == 0).then_some([7; 32]),
+    };
+    let message = Message::new(Decision::new(DecisionId(1), &facts), &mcp);
+    out.resize(message.bytes_max(), 0xa5);
+    let length = message.encode(&mut out).unwrap_or(0);
+    assert!((1..=AUDIT_RECORD_BYTES_MAX).contains(&length));
+    let Ok(Body::Message(read)) = body(Schema::MESSAGE, &out[..length]) else { unreachable!("{mcp:?}") };
+    let texts = [&read.server, &read.version, &read.method, &read.tool, &read.resource, &read.prompt];
+    for (at, read) in texts.iter().enumerate() {
+        assert_eq!(read.as_str(), &part(at)[..part(at).floor_char_boundary(AUDIT_TEXT_BYTES_MAX.min(part(at).len()))]);
+    }
+    assert_eq!(
+        (read.flags & flag::ARGUMENTS != 0, read.arguments_digest == [7; 32]),
+        (number % 2 == 0, number % 2 == 0)
+    );
+    assert_eq!(read.decision.host.as_str(), &part(2)[..part(2).floor_char_boundary(HOST_BYTES_MAX.min(part(2).len()))]);
 
     let facts = OutcomeFacts { code: Some(part(0)), error: Some(part(1)), bytes_up: number, ..OutcomeFacts::default() };
     let record = Outcome::new(DecisionId(1), &facts);

@@ -22,6 +22,8 @@ pub struct Schema(pub u16);
 impl Schema {
     /// [`Decision`] about a request or message.
     pub const DECISION: Self = Self(0x0101);
+    /// [`Message`]: a decision about an MCP message.
+    pub const MESSAGE: Self = Self(0x0102);
     /// [`Decision`] about a tunnel.
     pub const TUNNEL: Self = Self(0x0201);
     /// [`Decision`] about a name.
@@ -135,6 +137,29 @@ pub struct Decision<'a> {
     pub code: &'a str,
 }
 
+/// Archive of [`DecisionFacts`](super::facts::DecisionFacts) about an MCP message.
+#[derive(Archive, Serialize, Debug)]
+#[allow(missing_docs, reason = "the fields are those of McpFacts")]
+pub struct Message<'a> {
+    pub decision: Decision<'a>,
+    pub arguments_digest: [u8; 32],
+    pub transport: u8,
+    /// [`flag`]s: of the digest and of the texts here.
+    pub flags: u8,
+    #[rkyv(with = AsString)]
+    pub server: &'a str,
+    #[rkyv(with = AsString)]
+    pub version: &'a str,
+    #[rkyv(with = AsString)]
+    pub method: &'a str,
+    #[rkyv(with = AsString)]
+    pub tool: &'a str,
+    #[rkyv(with = AsString)]
+    pub resource: &'a str,
+    #[rkyv(with = AsString)]
+    pub prompt: &'a str,
+}
+
 /// Archive of [`OutcomeFacts`](super::facts::OutcomeFacts).
 #[derive(Archive, Serialize, Debug)]
 #[allow(missing_docs, reason = "the fields are those of OutcomeFacts")]
@@ -218,6 +243,8 @@ pub mod flag {
     pub const POLICY: u8 = 16;
     /// The exchange was dropped before anyone could say how it ended; numbers are not known.
     pub const ABORTED: u8 = 32;
+    /// `arguments_digest` is set.
+    pub const ARGUMENTS: u8 = 64;
 }
 
 /// A payload that was checked, borrowed from its bytes.
@@ -225,6 +252,7 @@ pub mod flag {
 #[allow(missing_docs, reason = "one variant a kind")]
 pub enum Body<'a> {
     Decision(&'a ArchivedDecision<'a>),
+    Message(&'a ArchivedMessage<'a>),
     Tunnel(&'a ArchivedDecision<'a>),
     Dns(&'a ArchivedDecision<'a>),
     Outcome(&'a ArchivedOutcome<'a>),
@@ -244,6 +272,7 @@ pub fn body(schema: Schema, payload: &[u8]) -> Result<Body<'_>, NotThatArchive> 
     let wrong = |_: Failure| NotThatArchive;
     Ok(match schema {
         Schema::DECISION => Body::Decision(low::access(payload).map_err(wrong)?),
+        Schema::MESSAGE => Body::Message(low::access(payload).map_err(wrong)?),
         Schema::TUNNEL => Body::Tunnel(low::access(payload).map_err(wrong)?),
         Schema::DNS => Body::Dns(low::access(payload).map_err(wrong)?),
         Schema::OUTCOME => Body::Outcome(low::access(payload).map_err(wrong)?),
@@ -252,6 +281,17 @@ pub fn body(schema: Schema, payload: &[u8]) -> Result<Body<'_>, NotThatArchive> 
         Schema::SEAL => Body::Seal(low::access(payload).map_err(wrong)?),
         _ => Body::Unknown,
     })
+}
+
+impl<'a> Body<'a> {
+    /// The decision in it, whatever it is about.
+    pub fn decision(&self) -> Option<&'a ArchivedDecision<'a>> {
+        match self {
+            Body::Decision(decision) | Body::Tunnel(decision) | Body::Dns(decision) => Some(decision),
+            Body::Message(message) => Some(&message.decision),
+            _ => None,
+        }
+    }
 }
 
 impl ArchivedDecision<'_> {

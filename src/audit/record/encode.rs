@@ -7,9 +7,14 @@ use rkyv::rancor::Failure;
 use rkyv::ser::allocator::SubAllocator;
 use rkyv::ser::writer::Buffer;
 
-use super::super::facts::{DecisionFacts, DecisionId, LifecycleFacts, Mode, OutcomeFacts, Query, Scheme, Verdict};
+use super::super::facts::{
+    DecisionFacts, DecisionId, LifecycleFacts, McpFacts, Mode, OutcomeFacts, Query, Scheme, Verdict,
+};
 use super::super::ring;
-use super::{ArchivedDecision, ArchivedEvent, ArchivedOutcome, Decision, Event, Gap, Outcome, Seal, flag};
+use super::{
+    ArchivedDecision, ArchivedEvent, ArchivedMessage, ArchivedOutcome, Decision, Event, Gap, Message, Outcome, Seal,
+    flag,
+};
 use crate::limits::{
     AUDIT_CREDIT_BYTES, AUDIT_OUTCOME_TEXT_BYTES_MAX, AUDIT_TEXT_BYTES_MAX, HOST_BYTES_MAX, METHOD_BYTES_MAX,
     TARGET_BYTES_MAX,
@@ -90,6 +95,31 @@ impl<'a> Decision<'a> {
     }
 }
 
+impl<'a> Message<'a> {
+    pub(in super::super) fn new(decision: Decision<'a>, facts: &McpFacts<'a>) -> Self {
+        let mut flags = if facts.arguments_digest.is_some() { flag::ARGUMENTS } else { 0 };
+        let mut text = |text: &'a str| cut(text, AUDIT_TEXT_BYTES_MAX, &mut flags);
+        Self {
+            server: text(facts.server),
+            version: text(facts.version),
+            method: text(facts.method),
+            tool: text(facts.tool),
+            resource: text(facts.resource),
+            prompt: text(facts.prompt),
+            arguments_digest: facts.arguments_digest.unwrap_or([0; 32]),
+            transport: facts.transport.code(),
+            flags,
+            decision,
+        }
+    }
+
+    pub(in super::super) fn bytes_max(&self) -> usize {
+        let texts = [self.server, self.version, self.method, self.tool, self.resource, self.prompt];
+        let texts: usize = texts.iter().map(|text| text.len()).sum();
+        texts + self.decision.bytes_max() + 8 + size_of::<ArchivedMessage<'_>>()
+    }
+}
+
 impl<'a> Outcome<'a> {
     pub(in super::super) fn new(id: DecisionId, facts: &OutcomeFacts<'a>) -> Self {
         let mut flags = 0;
@@ -159,6 +189,12 @@ macro_rules! encode {
 
 impl Decision<'_> {
     #[inline(always)]
+    pub(in super::super) fn encode(&self, out: &mut [u8]) -> Option<usize> {
+        encode!(self, out)
+    }
+}
+
+impl Message<'_> {
     pub(in super::super) fn encode(&self, out: &mut [u8]) -> Option<usize> {
         encode!(self, out)
     }

@@ -53,6 +53,14 @@ impl Sink for Cells {
             }
             return;
         }
+        if let Value::Texts(entries) = value {
+            for (inner, text) in entries {
+                let is_name =
+                    |column: &str| column.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')) == Some(inner);
+                self.put(is_name, |cell| quoted(text, cell));
+            }
+            return;
+        }
         self.put(
             |column| column == name,
             |cell| match value {
@@ -61,7 +69,7 @@ impl Sink for Cells {
                 Value::False => cell.extend_from_slice(b"false"),
                 Value::True => cell.extend_from_slice(b"true"),
                 Value::List(words) => cell.extend_from_slice(words.join(" ").as_bytes()),
-                Value::Map(_) => {}
+                Value::Map(_) | Value::Texts(_) => {}
             },
         );
     }

@@ -161,10 +161,10 @@ fn wanted(frame: &Frame<'_>, body: Body<'_>, args: &DecodeArgs) -> bool {
     }
     let id = args.id.map(|id| id.0.to_be_bytes());
     let about_decisions = args.verdict.is_some() || args.host.is_some() || args.rule.is_some();
+    if let Some(decision) = body.decision() {
+        return id.is_none_or(|id| decision.id == id) && decided(decision, args);
+    }
     match body {
-        Body::Decision(decision) | Body::Tunnel(decision) | Body::Dns(decision) => {
-            id.is_none_or(|id| decision.id == id) && decided(decision, args)
-        }
         Body::Outcome(outcome) => {
             let with_id_alone = !about_decisions && args.agent.is_none();
             with_id_alone && id.is_none_or(|id| outcome.id == id)

@@ -2,9 +2,11 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::audit::record::{ArchivedDecision, ArchivedEvent, ArchivedGap, ArchivedOutcome, ArchivedSeal, Body, flag};
+use crate::audit::record::{
+    ArchivedDecision, ArchivedEvent, ArchivedGap, ArchivedMessage, ArchivedOutcome, ArchivedSeal, Body, flag,
+};
 use crate::audit::segment::Frame;
-use crate::audit::{DecisionId, Lifecycle, Mode, Nanos, Protocol, Scheme, Verdict};
+use crate::audit::{DecisionId, Lifecycle, Mode, Nanos, Protocol, Scheme, Transport, Verdict};
 
 /// The value of one field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub(super) enum Value<'a> {
     List(&'a [&'a str]),
     /// Numbers under names.
     Map(&'a [(&'a str, u64)]),
+    /// Texts under names; an empty one is absent.
+    Texts(&'a [(&'a str, &'a str)]),
 }
 
 /// Receives the fields of a record, in order.
@@ -25,7 +29,7 @@ pub(super) trait Sink {
 }
 
 /// Every name that [`visit`] gives, in its order; nested ones with a dot. For formats with columns.
-pub(super) const NAMES: [&str; 45] = [
+pub(super) const NAMES: [&str; 53] = [
     "seq",
     "time",
     "kind",
@@ -45,6 +49,14 @@ pub(super) const NAMES: [&str; 45] = [
     "method",
     "path",
     "query",
+    "mcp.server",
+    "mcp.transport",
+    "mcp.version",
+    "mcp.method",
+    "mcp.tool",
+    "mcp.resource",
+    "mcp.prompt",
+    "mcp.arguments_digest",
     "verdict",
     "enforced",
     "rule",
@@ -81,9 +93,10 @@ pub(super) fn visit(frame: &Frame<'_>, body: Body<'_>, sink: &mut impl Sink) {
     sink.field("kind", Value::Text(frame.schema.kind()));
     match body {
         Body::Decision(decision) | Body::Tunnel(decision) => {
-            self::decision(decision, true, sink, &mut scratch);
+            self::decision(decision, None, true, sink, &mut scratch);
         }
-        Body::Dns(decision) => self::decision(decision, decision.connection != 0, sink, &mut scratch),
+        Body::Message(message) => self::decision(&message.decision, Some(message), true, sink, &mut scratch),
+        Body::Dns(decision) => self::decision(decision, None, decision.connection != 0, sink, &mut scratch),
         Body::Outcome(outcome) => self::outcome(outcome, sink, &mut scratch),
         Body::Lifecycle(event) => lifecycle(event, sink, &mut scratch),
         Body::Gap(gap) => self::gap(gap, sink),
@@ -92,7 +105,13 @@ pub(super) fn visit(frame: &Frame<'_>, body: Body<'_>, sink: &mut impl Sink) {
     }
 }
 
-fn decision(record: &ArchivedDecision<'_>, connected: bool, sink: &mut impl Sink, scratch: &mut String) {
+fn decision(
+    record: &ArchivedDecision<'_>,
+    message: Option<&ArchivedMessage<'_>>,
+    connected: bool,
+    sink: &mut impl Sink,
+    scratch: &mut String,
+) {
     text(sink, scratch, "id", DecisionId(u128::from_be_bytes(record.id)));
     some(sink, "agent", &record.agent);
     word(sink, "mode", Mode::from_code(record.mode).map(Mode::word));
@@ -118,6 +137,9 @@ fn decision(record: &ArchivedDecision<'_>, connected: bool, sink: &mut impl Sink
     } else if record.flags & flag::QUERY_REDACTED != 0 {
         sink.field("query", Value::Text("[redacted]"));
     }
+    if let Some(message) = message {
+        self::message(message, sink, scratch);
+    }
     word(sink, "verdict", Verdict::from_code(record.verdict).map(Verdict::word));
     if record.flags & flag::WATCHED != 0 {
         sink.field("enforced", Value::False);
@@ -137,7 +159,28 @@ fn decision(record: &ArchivedDecision<'_>, connected: bool, sink: &mut impl Sink
     }
     number(sink, "status", record.status.to_native().into());
     sink.field("latency_ns", Value::Map(&[("decide", record.decide_ns.to_native())]));
-    truncated(sink, record.flags);
+    truncated(sink, record.flags | message.map_or(0, |message| message.flags));
+}
+
+fn message(record: &ArchivedMessage<'_>, sink: &mut impl Sink, scratch: &mut String) {
+    scratch.clear();
+    if record.flags & flag::ARGUMENTS != 0 {
+        // Writing to a string does not fail.
+        let _ = write!(scratch, "sha256:{}", Hex(&record.arguments_digest));
+    }
+    sink.field(
+        "mcp",
+        Value::Texts(&[
+            ("server", &record.server),
+            ("transport", Transport::from_code(record.transport).map_or("", Transport::word)),
+            ("version", &record.version),
+            ("method", &record.method),
+            ("tool", &record.tool),
+            ("resource", &record.resource),
+            ("prompt", &record.prompt),
+            ("arguments_digest", scratch),
+        ]),
+    );
 }
 
 fn outcome(record: &ArchivedOutcome<'_>, sink: &mut impl Sink, scratch: &mut String) {

@@ -33,7 +33,11 @@ impl Sink for Object<'_> {
             Value::False => self.out.extend_from_slice(b"false"),
             Value::True => self.out.extend_from_slice(b"true"),
             Value::List(words) => list(words, self.out),
-            Value::Map(entries) => map(entries, self.out),
+            Value::Map(entries) => map(entries, self.out, |number, out| self::number(*number, out)),
+            Value::Texts(entries) => {
+                let present: Vec<_> = entries.iter().filter(|(_, text)| !text.is_empty()).copied().collect();
+                map(&present, self.out, |text, out| string(text, out));
+            }
         }
     }
 }
@@ -49,15 +53,15 @@ fn list(words: &[&str], out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-fn map(entries: &[(&str, u64)], out: &mut Vec<u8>) {
+fn map<T>(entries: &[(&str, T)], out: &mut Vec<u8>, write: impl Fn(&T, &mut Vec<u8>)) {
     out.push(b'{');
-    for (at, (name, number)) in entries.iter().enumerate() {
+    for (at, (name, value)) in entries.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
         string(name, out);
         out.push(b':');
-        self::number(*number, out);
+        write(value, out);
     }
     out.push(b'}');
 }

@@ -75,8 +75,8 @@ fn find(path: &Path, id: DecisionId) -> io::Result<Option<Found>> {
             Ok(None) | Err(_) => return Ok(found.map(|_| Found::Unsealed)),
         };
         match frame.body() {
-            Ok(Body::Decision(decision) | Body::Tunnel(decision) | Body::Dns(decision))
-                if found.is_none() && decision.id == id.0.to_be_bytes() =>
+            Ok(body)
+                if found.is_none() && body.decision().is_some_and(|decision| decision.id == id.0.to_be_bytes()) =>
             {
                 found = Some((leaves.len(), frame.seq, previous, octets(&frame)));
             }

@@ -50,6 +50,12 @@ impl Table {
                 self.open.insert(decision.id, self.rows.len());
                 decided(decision)
             }
+            Body::Message(message) => {
+                self.open.insert(message.decision.id, self.rows.len());
+                let (server, method) = (message.server.as_str(), message.method.as_str());
+                let about = [message.tool.as_str(), &message.resource, &message.prompt].concat();
+                Row { what: format!("mcp {server} {method} {about}"), ..decided(&message.decision) }
+            }
             Body::Outcome(outcome) => {
                 if let Some(row) = self.open.remove(&outcome.id).and_then(|at| self.rows.get_mut(at)) {
                     ended(outcome, row);

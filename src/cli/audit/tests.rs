@@ -9,7 +9,8 @@ use super::table::Table;
 use super::{csv, json};
 use crate::audit::read::{self, Check};
 use crate::audit::{
-    DecisionFacts, Inspected, Mode, Nanos, OutcomeFacts, Protocol, Query, Scheme, Verdict, Writer, WriterOptions,
+    DecisionFacts, Inspected, McpFacts, Mode, Nanos, OutcomeFacts, Protocol, Query, Scheme, Transport, Verdict, Writer,
+    WriterOptions,
 };
 
 /// A log of every kind that this version writes: an allow with its outcome, an aborted one, denials, a tunnel, a name.
@@ -82,6 +83,49 @@ fn each(dir: &Path, mut see: impl FnMut(&crate::audit::segment::Frame<'_>, crate
             see(&frame, frame.body().unwrap());
         }
     }
+}
+
+/// A decision about an MCP message has its facts under `mcp`, in the contract's order, and no other decision has any.
+#[test]
+fn prints_what_an_mcp_message_is_about() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("audit");
+    let (writer, mut seats) = Writer::start(WriterOptions::new(&dir, root.path(), 1)).unwrap();
+    let producer = seats.pop().unwrap().take();
+    let mcp = McpFacts {
+        server: "files",
+        transport: Transport::Stdio,
+        version: "2025-11-25",
+        method: "tools/call",
+        tool: "read,file",
+        resource: "",
+        prompt: "",
+        arguments_digest: Some([0xcd; 32]),
+    };
+    let facts =
+        DecisionFacts { mode: Mode::Stdio, protocol: Protocol::Mcp, mcp: Some(mcp), ..DecisionFacts::default() };
+    producer.deny(Nanos(1), &facts).unwrap();
+    producer.deny(Nanos(2), &DecisionFacts::default()).unwrap();
+    drop(producer);
+    writer.finish().unwrap();
+    let (text, objects) = objects(&dir);
+    let digest = "cd".repeat(32);
+    let expected = format!(
+        r#""mcp":{{"server":"files","transport":"stdio","version":"2025-11-25","method":"tools/call","tool":"read,file","arguments_digest":"sha256:{digest}"}},"verdict""#
+    );
+    assert!(text.contains(&expected), "{text}");
+    assert_eq!(
+        (&objects[1]["kind"], &objects[1]["protocol"], &objects[1]["mode"]),
+        (&"decision".into(), &"mcp".into(), &"stdio".into())
+    );
+    assert!(objects[2].get("mcp").is_none());
+    let mut out = Vec::new();
+    each(&dir, |frame, body| csv::line(frame, body, &mut out));
+    assert!(
+        String::from_utf8(out)
+            .unwrap()
+            .contains(&format!(r#"files,stdio,2025-11-25,tools/call,"read,file",,,sha256:{digest},deny"#))
+    );
 }
 
 fn objects(dir: &Path) -> (String, Vec<Value>) {

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use super::request::{Placed, canonical};
 use super::{FAILED, MISUSED, finish, plural};
 use crate::audit::read::{self, Check, ReadError};
-use crate::audit::record::{ArchivedDecision, Body, flag};
+use crate::audit::record::{ArchivedDecision, ArchivedMessage, Body, flag};
 use crate::audit::segment::Fault;
 use crate::audit::{Protocol, Scheme, Verdict};
 use crate::parse::target;
@@ -77,9 +77,10 @@ pub(super) fn replay(
             };
             let offset = frame.seq;
             let body = frame.body().map_err(|fault| damaged(&segment.path, &ReadError::Damaged { offset, fault }))?;
-            if let Body::Decision(record) = body
-                && let Err(error) = drift.count(policy, record, frame.time.0, out)
-            {
+            let (Body::Decision(record) | Body::Message(ArchivedMessage { decision: record, .. })) = body else {
+                continue;
+            };
+            if let Err(error) = drift.count(policy, record, frame.time.0, out) {
                 return Ok(Err(error));
             }
         }

@@ -322,6 +322,7 @@ fn recorded(folder: &std::path::Path) -> Vec<Recorded> {
         while let Some(frame) = reader.next().unwrap() {
             match record::body(frame.schema, frame.payload).unwrap() {
                 Body::Decision(decision) | Body::Dns(decision) => all.push(Recorded::of_decision(decision)),
+                Body::Message(message) => all.push(Recorded::of_decision(&message.decision)),
                 Body::Outcome(outcome) => all.push(Recorded::of_outcome(outcome)),
                 _ => {}
             }
