@@ -176,6 +176,10 @@ pub const AUDIT_PROOF_BYTES_MAX: u64 = 128 * 1024;
 pub const AUDIT_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// Age at which a segment is sealed and the next one begun, unless it is empty.
 pub const AUDIT_SEGMENT_AGE: Duration = Duration::from_secs(24 * 3600);
+/// Stretches of a segment that the index of its seal tells apart by time; even, because neighbours are joined when it is full.
+pub const AUDIT_INDEX_SPANS: usize = 64;
+/// The shortest of these stretches. A full segment has stretches of 1 MiB.
+pub const AUDIT_INDEX_SPAN_BYTES_MIN: u64 = 64 * 1024;
 /// Room that a segment's file has on the disk beyond what is written.
 pub const AUDIT_PREALLOCATE_BYTES: u64 = 8 * 1024 * 1024;
 /// How long a request waits for room with `on_full: block` before it is refused.
@@ -437,6 +441,7 @@ const _: () = {
     assert!(AUDIT_SYNC_BYTES + AUDIT_DRAIN_BYTES + AUDIT_RECORD_BYTES_MAX < AUDIT_BATCH_BYTES_MAX);
     assert!((AUDIT_BATCH_BYTES_MAX as u64) < AUDIT_SEGMENT_BYTES && AUDIT_SEGMENT_BYTES < AUDIT_SEGMENT_BYTES_MAX);
     assert!(AUDIT_RECORD_BYTES_MAX + 64 <= AUDIT_READ_BYTES);
+    assert!(AUDIT_INDEX_SPANS.is_multiple_of(2) && AUDIT_INDEX_SPANS * 32 + 256 <= AUDIT_RECORD_BYTES_MAX);
 };
 
 // ---------------------------------------------------------------------------------------------------------------------

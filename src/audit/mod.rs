@@ -23,6 +23,7 @@ pub mod read;
 pub mod record;
 mod ring;
 pub mod segment;
+pub mod times;
 pub mod verify;
 mod wait;
 pub mod writer;

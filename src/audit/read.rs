@@ -5,13 +5,14 @@
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rkyv::util::AlignedVec;
 
 use super::chain::{LINK_BYTES, Link};
 use super::segment::{self, FRAME_BYTES, Fault, Frame, HEADER_BYTES, Header};
+use super::times::{self, Span};
 use crate::limits::{AUDIT_READ_BYTES, AUDIT_SEGMENT_BYTES_MAX, AUDIT_SEGMENTS_MAX};
 
 /// How much a [`Reader`] checks of each record.
@@ -172,6 +173,24 @@ impl<R: Read> Reader<R> {
     }
 }
 
+impl<R: Read + Seek> Reader<R> {
+    /// Goes on with the record at `offset`, whose `seq` is `seq`, as an index has it. What stands there is checked like any other record.
+    pub fn skip_to(&mut self, offset: u64, seq: u64) -> Result<(), ReadError> {
+        // The link before it comes along.
+        let from = offset.saturating_sub(LINK_BYTES as u64);
+        self.source.seek(SeekFrom::Start(from)).map_err(ReadError::Io)?;
+        (self.start, self.end, self.offset, self.next) = (0, 0, from, seq);
+        self.fill(LINK_BYTES)?;
+        let Some(link) = self.block[..self.end].first_chunk::<LINK_BYTES>() else {
+            return Err(self.damaged(Fault::Torn));
+        };
+        self.link = Link(*link);
+        self.start = LINK_BYTES;
+        self.offset = offset;
+        Ok(())
+    }
+}
+
 /// One segment file of a log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SegmentFile {
@@ -233,19 +252,36 @@ fn bounded<T>(found: &[T]) -> io::Result<()> {
 
 /// Opens a segment file: a regular file of bounded size. A pipe or device under its name is refused, not waited for.
 pub fn open(path: &Path, check: Check) -> Result<Reader<File>, ReadError> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(ReadError::Io)?;
-    let metadata = file.metadata().map_err(ReadError::Io)?;
-    if !metadata.is_file() {
-        return Err(ReadError::Io(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file")));
-    }
-    if metadata.len() > AUDIT_SEGMENT_BYTES_MAX {
-        return Err(ReadError::Io(io::Error::new(io::ErrorKind::FileTooLarge, "is larger than any segment")));
-    }
+    let (file, _) = open_file(path).map_err(ReadError::Io)?;
     Reader::open(file, check)
 }
 
+/// The stretches of a segment file, as the index of its seal has them; `None` for a file that has to be read as a whole. Reads the end of the
+/// file alone.
+pub fn spans(path: &Path) -> io::Result<Option<Vec<Span>>> {
+    let (file, length) = open_file(path)?;
+    let Some(offset) = length.checked_sub(segment::SEAL_BYTES as u64) else { return Ok(None) };
+    let mut end = AlignedVec::<16>::with_capacity(segment::SEAL_BYTES);
+    end.resize(segment::SEAL_BYTES, 0);
+    file.read_exact_at(&mut end, offset)?;
+    Ok(times::spans(&end, length))
+}
+
+/// A segment file and its length.
+fn open_file(path: &Path) -> io::Result<(File, u64)> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file"));
+    }
+    if metadata.len() > AUDIT_SEGMENT_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "is larger than any segment"));
+    }
+    Ok((file, metadata.len()))
+}
+
 /// Whether a seal stands anywhere after `offset` of a file, with its checksum in order, whatever stands before it: for telling a change
-/// from a crash. One look at each octet, whatever the file holds, because seals have one length.
+/// from a crash. One look at each octet, whatever the file holds, because a seal has one of two lengths.
 pub(super) fn holds_a_seal(path: &Path, offset: u64) -> io::Result<bool> {
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(offset))?;
@@ -253,7 +289,7 @@ pub(super) fn holds_a_seal(path: &Path, offset: u64) -> io::Result<bool> {
     let mut bytes = Vec::with_capacity(2 * AUDIT_READ_BYTES);
     loop {
         let read = file.by_ref().take(AUDIT_READ_BYTES as u64).read_to_end(&mut bytes)?;
-        if bytes.windows(segment::SEAL_BYTES).any(segment::is_a_seal) {
+        if (0..bytes.len()).any(|at| bytes.get(at..).is_some_and(segment::is_a_seal)) {
             return Ok(true);
         }
         if read == 0 {

@@ -12,6 +12,8 @@ use rkyv::with::AsString;
 use rkyv::{Archive, Serialize};
 
 use super::facts::{Inspected, Topic};
+use super::times::{ArchivedSpan, Span};
+use crate::limits::AUDIT_INDEX_SPANS;
 
 mod encode;
 
@@ -34,8 +36,10 @@ impl Schema {
     pub const LIFECYCLE: Self = Self(0x0501);
     /// [`Gap`].
     pub const GAP: Self = Self(0x0601);
-    /// [`Seal`].
-    pub const SEAL: Self = Self(0x0702);
+    /// [`Seal`] without an index, as earlier versions wrote it.
+    pub const BARE_SEAL: Self = Self(0x0702);
+    /// [`IndexedSeal`].
+    pub const SEAL: Self = Self(0x0703);
 
     pub(super) const fn of(topic: Topic) -> Self {
         match topic {
@@ -229,6 +233,15 @@ pub struct Seal {
     pub signature: [u8; 64],
 }
 
+/// A seal, and where in its segment which times are.
+#[derive(Archive, Serialize, Clone, Copy, Debug)]
+pub struct IndexedSeal {
+    /// What is sealed.
+    pub seal: Seal,
+    /// The stretches of the segment, in order; unused ones at the end.
+    pub index: [Span; AUDIT_INDEX_SPANS],
+}
+
 /// Bits of the `flags` octets.
 pub mod flag {
     /// A deny that was only watched.
@@ -278,9 +291,15 @@ pub fn body(schema: Schema, payload: &[u8]) -> Result<Body<'_>, NotThatArchive> 
         Schema::OUTCOME => Body::Outcome(low::access(payload).map_err(wrong)?),
         Schema::LIFECYCLE => Body::Lifecycle(low::access(payload).map_err(wrong)?),
         Schema::GAP => Body::Gap(low::access(payload).map_err(wrong)?),
-        Schema::SEAL => Body::Seal(low::access(payload).map_err(wrong)?),
+        Schema::BARE_SEAL => Body::Seal(low::access(payload).map_err(wrong)?),
+        Schema::SEAL => Body::Seal(&low::access::<ArchivedIndexedSeal, Failure>(payload).map_err(wrong)?.seal),
         _ => Body::Unknown,
     })
+}
+
+/// The index of the payload of a [`Schema::SEAL`].
+pub(super) fn index(payload: &[u8]) -> Result<&[ArchivedSpan; AUDIT_INDEX_SPANS], NotThatArchive> {
+    low::access::<ArchivedIndexedSeal, Failure>(payload).map(|sealed| &sealed.index).map_err(|_| NotThatArchive)
 }
 
 impl<'a> Body<'a> {

@@ -23,7 +23,7 @@ use std::mem::size_of;
 
 use super::chain::{LINK_BYTES, Link};
 use super::facts::Nanos;
-use super::record::{ArchivedSeal, Body, NotThatArchive, Schema, body};
+use super::record::{ArchivedIndexedSeal, ArchivedSeal, Body, NotThatArchive, Schema, body};
 use crate::limits::AUDIT_RECORD_BYTES_MAX;
 
 /// Octets of a segment header, its link included.
@@ -226,12 +226,18 @@ pub fn frame(bytes: &[u8]) -> Result<Frame<'_>, Fault> {
     })
 }
 
-/// Octets of every seal in a file.
-pub(super) const SEAL_BYTES: usize = frame_bytes(size_of::<ArchivedSeal>());
+/// Octets of every [`Schema::SEAL`] in a file.
+pub(super) const SEAL_BYTES: usize = frame_bytes(size_of::<ArchivedIndexedSeal>());
+const BARE_SEAL_BYTES: usize = frame_bytes(size_of::<ArchivedSeal>());
 
-/// Whether `bytes` are a seal whose checksum is in order.
+/// Whether a seal of any version, with its checksum in order, begins with `bytes`.
 pub(super) fn is_a_seal(bytes: &[u8]) -> bool {
-    bytes.get(24..26) == Some(&Schema::SEAL.0.to_le_bytes()) && needed(bytes) == Ok(SEAL_BYTES) && frame(bytes).is_ok()
+    let length = match bytes.get(24..26) {
+        Some(schema) if schema == Schema::SEAL.0.to_le_bytes() => SEAL_BYTES,
+        Some(schema) if schema == Schema::BARE_SEAL.0.to_le_bytes() => BARE_SEAL_BYTES,
+        _ => return false,
+    };
+    needed(bytes) == Ok(length) && bytes.get(..length).is_some_and(|seal| frame(seal).is_ok())
 }
 
 /// Appends a record to `chained`, which ends with the link before it, and returns the new link.

@@ -12,8 +12,8 @@ use super::super::facts::{
 };
 use super::super::ring;
 use super::{
-    ArchivedDecision, ArchivedEvent, ArchivedMessage, ArchivedOutcome, Decision, Event, Gap, Message, Outcome, Seal,
-    flag,
+    ArchivedDecision, ArchivedEvent, ArchivedMessage, ArchivedOutcome, Decision, Event, Gap, IndexedSeal, Message,
+    Outcome, flag,
 };
 use crate::limits::{
     AUDIT_CREDIT_BYTES, AUDIT_OUTCOME_TEXT_BYTES_MAX, AUDIT_TEXT_BYTES_MAX, HOST_BYTES_MAX, METHOD_BYTES_MAX,
@@ -219,7 +219,7 @@ impl Gap {
     }
 }
 
-impl Seal {
+impl IndexedSeal {
     pub(in super::super) fn encode(&self, out: &mut [u8]) -> Option<usize> {
         encode!(self, out)
     }

@@ -6,7 +6,7 @@ use super::super::chain::Link;
 use super::super::head::{PublicKey, seal_text};
 use super::super::merkle::{self, Hash, Tree};
 use super::super::read::{self, Check, ReadError, Reader, SegmentFile};
-use super::super::record::{ArchivedSeal, Body, Schema};
+use super::super::record::{ArchivedSeal, Body};
 use super::super::segment::{Fault, Frame, Header, LogId};
 use super::{Contradiction, Heads, Tampered, Verdict, Vouched, Why};
 
@@ -240,7 +240,7 @@ fn next<R: std::io::Read>(
         return Err(Problem::Seal);
     }
     tree.push(merkle::leaf(&frame.link.0));
-    Ok(Some(Record { seq: frame.seq, link: frame.link, is_seal: frame.schema == Schema::SEAL }))
+    Ok(Some(Record { seq: frame.seq, link: frame.link, is_seal: matches!(body, Body::Seal(_)) }))
 }
 
 fn is_true(seal: &ArchivedSeal, frame: &Frame<'_>, header: &Header, (before, root): (Link, Hash)) -> bool {

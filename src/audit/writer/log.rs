@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::mem::size_of;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -15,8 +16,9 @@ use super::super::facts::Nanos;
 use super::super::head::{Key, SignedHead, seal_text};
 use super::super::merkle::{self, Tree};
 use super::super::read::segment_name;
-use super::super::record::{Gap, Schema, Seal};
+use super::super::record::{ArchivedIndexedSeal, Gap, IndexedSeal, Schema, Seal};
 use super::super::segment::{self, HEADER_BYTES, Header, LogId};
+use super::super::times::Index;
 use super::{Trouble, trouble};
 use crate::limits::AUDIT_PREALLOCATE_BYTES;
 
@@ -60,6 +62,8 @@ pub(super) struct Log {
     written: usize,
     /// Over the links of the segment's records.
     tree: Tree,
+    /// Where in the segment which times are.
+    index: Index,
     /// The file's name may not be on disk yet.
     unnamed: bool,
     /// The segment's last record is its seal: the next thing is the next segment.
@@ -85,6 +89,7 @@ impl Log {
             batch: Vec::new(),
             written: 0,
             tree: Tree::default(),
+            index: Index::default(),
             unnamed: true,
             sealed: false,
             vouched,
@@ -133,6 +138,7 @@ impl Log {
     }
 
     pub(super) fn append(&mut self, time: Nanos, schema: Schema, payload: &[u8]) {
+        self.index.push(self.segment_bytes(), self.position.seq, time);
         self.position.link = segment::append(&mut self.batch, self.position.seq, time, schema, payload);
         self.position.seq += 1;
         self.tree.push(merkle::leaf(&self.position.link.0));
@@ -212,7 +218,8 @@ impl Log {
         let signature = self.place.key.sign(seal_text((id, segment), (first, seq), link, root).as_bytes());
         let seal =
             Seal { segment, records: seq, link: link.0, root: root.0, key: self.place.key.public().0, signature };
-        let mut payload = [0; 256];
+        let seal = IndexedSeal { seal, index: *self.index.spans() };
+        let mut payload = [0; size_of::<ArchivedIndexedSeal>()];
         if let Some(length) = seal.encode(&mut payload) {
             self.append(time, Schema::SEAL, &payload[..length]);
         }
@@ -238,6 +245,7 @@ impl Log {
     fn head_segment(&mut self, time: Nanos) {
         self.position.segment += 1;
         self.tree.clear();
+        self.index = Index::default();
         let Position { id, segment, seq, link } = self.position;
         let header = Header { log: id, segment, first: seq, created: time, previous: link, link };
         let (bytes, link) = header.encode();
