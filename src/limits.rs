@@ -264,6 +264,14 @@ pub const RESPONSE_HEAD_WAIT: Duration = Duration::from_secs(600);
 pub const BODY_WAIT: Duration = Duration::from_secs(3600);
 /// After this long a wait for one peer also watches the other.
 pub const WATCH_AFTER: Duration = Duration::from_secs(1);
+/// From the head of a request whose body is needed for its decision to the end of that body.
+pub const HELD_BODY_WAIT: Duration = Duration::from_secs(60);
+/// Longest value of `limits.held_body`.
+pub const HELD_BODY_WAIT_MAX: Duration = Duration::from_secs(3600);
+/// What a held body may take as it came: a longest text in chunks of 64 octets and more.
+pub const HELD_WIRE_BYTES_MAX: usize = JSON_BYTES_MAX + JSON_BYTES_MAX / 8;
+/// What the held bodies of one agent may take of one worker at the same time. Who wants more is told to come back.
+pub const HELD_AGENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Silence on a TCP connection after which the kernel asks whether the peer is still there, and between its questions.
 pub const KEEP_ALIVE_IDLE_SECONDS: u32 = 60;
 /// See [`KEEP_ALIVE_IDLE_SECONDS`].
@@ -485,6 +493,8 @@ const _: () = {
     assert!(HANDSHAKE_WAIT.as_millis() <= HANDSHAKE_WAIT_MAX.as_millis());
     assert!(IDLE_WAIT.as_millis() <= IDLE_WAIT_MAX.as_millis());
     assert!(RESPONSE_HEAD_WAIT.as_millis() <= RESPONSE_HEAD_WAIT_MAX.as_millis());
+    assert!(HELD_BODY_WAIT.as_millis() <= HELD_BODY_WAIT_MAX.as_millis());
+    assert!(HELD_AGENT_BYTES_MAX >= 2 * HELD_WIRE_BYTES_MAX && HELD_WIRE_BYTES_MAX >= TRANSPORT_INBOX_BYTES_MAX);
     assert!(BODY_WAIT.as_millis() <= BODY_WAIT_MAX.as_millis());
     assert!(CONNECT_WAIT.as_millis() <= CONNECT_WAIT_MAX.as_millis());
     assert!(DRAIN_WAIT.as_millis() <= DRAIN_WAIT_MAX.as_millis());

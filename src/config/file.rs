@@ -290,7 +290,8 @@ fn agent(node: &Node, problems: &mut Problems) -> Option<Agent> {
 }
 
 fn bounds(node: &Node, problems: &mut Problems) -> Bounds {
-    const KEYS: [&str; 8] = ["head", "handshake", "idle", "response_head", "body", "connect", "drain", "connections"];
+    const KEYS: [&str; 9] =
+        ["head", "handshake", "idle", "response_head", "body", "held_body", "connect", "drain", "connections"];
     let mut bounds = Bounds::default();
     let Some(entries) = section(node, "limits", &KEYS, problems) else { return bounds };
     let waits = [
@@ -298,6 +299,7 @@ fn bounds(node: &Node, problems: &mut Problems) -> Bounds {
         ("handshake", &mut bounds.handshake, limits::HANDSHAKE_WAIT_MAX),
         ("idle", &mut bounds.idle, limits::IDLE_WAIT_MAX),
         ("response_head", &mut bounds.response_head, limits::RESPONSE_HEAD_WAIT_MAX),
+        ("held_body", &mut bounds.held_body, limits::HELD_BODY_WAIT_MAX),
         ("body", &mut bounds.body, limits::BODY_WAIT_MAX),
         ("connect", &mut bounds.connect, limits::CONNECT_WAIT_MAX),
         ("drain", &mut bounds.drain, limits::DRAIN_WAIT_MAX),

@@ -142,6 +142,8 @@ pub struct Bounds {
     pub response_head: Duration,
     /// A body, an event stream or a tunnel without a byte.
     pub body: Duration,
+    /// From the head of a request whose body is needed for its decision to the end of that body.
+    pub held_body: Duration,
     /// Connecting to one upstream address.
     pub connect: Duration,
     /// How long a stopping worker lets connections end.
@@ -158,6 +160,7 @@ impl Default for Bounds {
             idle: limits::IDLE_WAIT,
             response_head: limits::RESPONSE_HEAD_WAIT,
             body: limits::BODY_WAIT,
+            held_body: limits::HELD_BODY_WAIT,
             connect: limits::CONNECT_WAIT,
             drain: limits::DRAIN_WAIT,
             connections: limits::CONNECTIONS_MAX,

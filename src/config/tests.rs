@@ -111,7 +111,7 @@ fn half_of_the_cores_work_and_spin_only_beside_an_idle_one() {
 #[test]
 fn waits_are_seconds_or_carry_a_unit() {
     let text = format!(
-        "{LOOPBACK}{REST}limits: {{ head: 5, handshake: 500ms, idle: 2m, response_head: 600s, body: 1h, connect: \"3 s\", drain: 30s, connections: 100 }}"
+        "{LOOPBACK}{REST}limits: {{ head: 5, handshake: 500ms, idle: 2m, response_head: 600s, body: 1h, held_body: 20s, connect: \"3 s\", drain: 30s, connections: 100 }}"
     );
     let second = Duration::from_secs(1);
     let expected = Bounds {
@@ -119,6 +119,7 @@ fn waits_are_seconds_or_carry_a_unit() {
         handshake: second / 2,
         idle: 120 * second,
         response_head: 600 * second,
+        held_body: 20 * second,
         body: 3600 * second,
         connect: 3 * second,
         drain: 30 * second,

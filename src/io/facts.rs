@@ -2,7 +2,7 @@
 
 use crate::parse::head::RequestHead;
 use crate::parse::query;
-use crate::policy::{Look, Lookup, Policy, Value};
+use crate::policy::{Lookup, Policy, Value};
 
 /// The header fields of a request.
 #[derive(Debug)]
@@ -28,11 +28,6 @@ impl Lookup for Parameters<'_> {
             });
         });
     }
-}
-
-/// What nobody has looked at, for a request that may have a body.
-pub(crate) fn body(may_have: bool) -> Look<'static> {
-    if may_have { Look::NotLooked } else { Look::Absent }
 }
 
 /// What a policy speaks of and this proxy does not supply. Such a policy is not put in force, so that no rule means less than it says.

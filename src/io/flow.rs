@@ -15,7 +15,7 @@ use crate::io::admit;
 use crate::io::census::Entry;
 use crate::io::door::{Arrival, Entrance};
 use crate::io::engine::{self, Buf, Stream};
-use crate::io::judge::Judged;
+use crate::io::judge::{Judged, Known};
 use crate::io::quota::Granted;
 use crate::io::refuse::refuse;
 use crate::io::transport::{Filled, Transport};
@@ -143,11 +143,17 @@ impl Connection {
             Err(next) => return next,
         };
         let started = Instant::now();
-        let head = self.client.take(length, std::mem::take(&mut self.spare));
-        let mut resolved = None;
+        let mut head = self.client.take(length, std::mem::take(&mut self.spare));
+        // Kept to the end: what a held body takes counts until it is forwarded.
+        let mut known = Known::default();
         let judged = loop {
-            match self.judge(&head, started, resolved.as_ref()) {
-                Judged::Resolve(host) => resolved = Some(self.resolve(&host).await),
+            match self.judge(&head, started, &known) {
+                Judged::Resolve(host) => known.resolved = Some(self.resolve(&host).await),
+                Judged::Hold(hold) => {
+                    head = head.settled();
+                    let pointers = self.worker.body_pointers();
+                    known.held = Some(self.hold(hold, &pointers).await);
+                }
                 judged => break judged,
             }
         };
@@ -156,7 +162,7 @@ impl Connection {
             Judged::Forward(forward) => self.forward(forward).await,
             Judged::Refused { body, close } => self.refused(body, close).await,
             Judged::Tunnel(host, port) => Next::Tunnel(host, port),
-            Judged::Resolve(_) => Next::Close,
+            Judged::Resolve(_) | Judged::Hold(_) => Next::Close,
         }
     }
 

@@ -8,24 +8,34 @@ use std::time::Instant;
 
 use crate::audit::{Credit, DecisionFacts, Inspected, Protocol, Query, Verdict};
 use crate::io::clock;
-use crate::io::facts::{self, Fields, Parameters};
+use crate::io::facts::{Fields, Parameters};
 use crate::io::flow::Connection;
+use crate::io::held::{self, Found, Held, Hold};
 use crate::io::vet::Way;
 use crate::io::via;
 use crate::parse::framing::{self, Framing};
 use crate::parse::head::{self, RequestHead, Version};
 use crate::parse::host::Host;
 use crate::parse::target::{self, Asked, Canonical};
-use crate::policy::{self, Decision, Look, Permit, Policy, Scheme, Subject};
+use crate::policy::{self, Answer, Decision, Look, Permit, Policy, Scheme, Subject};
 
 /// The addresses of a name, or the word for why there are none.
 pub(crate) type Resolution = Result<Vec<IpAddr>, &'static str>;
+
+/// What was found out for a request after its head had come.
+#[derive(Default)]
+pub(crate) struct Known {
+    pub(crate) resolved: Option<Resolution>,
+    pub(crate) held: Option<Held>,
+}
 
 /// What a head came to.
 #[expect(clippy::large_enum_variant, reason = "moved once, on the stack; a box would cost every request an allocation")]
 pub(crate) enum Judged {
     /// The addresses of this host are needed first; nothing was recorded.
     Resolve(Box<str>),
+    /// The body is needed first; nothing was recorded.
+    Hold(Hold),
     /// The answer stands in `out`. `body`: request body bytes may still be arriving.
     Refused { body: bool, close: bool },
     /// A CONNECT to this authority is granted.
@@ -67,12 +77,37 @@ pub(crate) struct Request<'r> {
     /// The host as text; an address literal is written out.
     pub(crate) host: &'r str,
     pub(crate) framing: Framing,
+    pub(crate) known: &'r Known,
     pub(crate) started: Instant,
+}
+
+impl Request<'_> {
+    /// What is known of the body.
+    fn body(&self, policy: &Policy) -> Look<'_> {
+        match &self.known.held {
+            Some(held) => held.look(),
+            None if matches!(self.framing, Framing::None | Framing::Length(0)) => Look::Absent,
+            // Where nobody asks it makes no difference, and this is decided in one go.
+            None if policy.body_pointers().is_empty() || !held::is_readable(self.head, self.framing) => {
+                Look::Unreadable
+            }
+            None => Look::NotLooked,
+        }
+    }
+
+    /// The decision needs the body.
+    pub(crate) fn hold(&self) -> Judged {
+        Judged::Hold(Hold { framing: self.framing, expects_continue: framing::expects_continue(self.head) })
+    }
+
+    fn inspected(&self) -> Inspected {
+        if self.known.held.is_some() { Inspected::BODY } else { Inspected::default() }
+    }
 }
 
 impl Connection {
     /// Judges the head in `bytes`.
-    pub(crate) fn judge(&mut self, bytes: &[u8], started: Instant, resolved: Option<&Resolution>) -> Judged {
+    pub(crate) fn judge(&mut self, bytes: &[u8], started: Instant, known: &Known) -> Judged {
         let head = match head::request(bytes) {
             Ok(head) => head,
             Err(error) => return self.malformed(error.status(), error.code(), &error, None),
@@ -112,10 +147,10 @@ impl Connection {
                 &literal
             }
         };
-        let request = Request { head: &head, target: &target, host, framing, started };
+        let request = Request { head: &head, target: &target, host, framing, known, started };
         match head.method {
             "CONNECT" => self.decide_tunnel(&request),
-            _ => self.decide(&request, resolved),
+            _ => self.decide(&request),
         }
     }
 
@@ -147,7 +182,11 @@ impl Connection {
         self.deny(request, &policy, &decision, code)
     }
 
-    fn decide(&mut self, request: &Request<'_>, resolved: Option<&Resolution>) -> Judged {
+    fn decide(&mut self, request: &Request<'_>) -> Judged {
+        if let Some(Found::Broken { status, code }) = request.known.held.as_ref().map(|held| &held.found) {
+            let cause = "the body did not come as its head says";
+            return self.malformed(*status, code, &cause, Some((request.head, request.target)));
+        }
         let policy = self.worker.policy();
         let agent = Rc::clone(&self.arrival.agent);
         let readings: Vec<&str>;
@@ -169,15 +208,18 @@ impl Connection {
             paths,
             headers: Look::At(&Fields(request.head)),
             query: request.target.query.map_or(Look::Absent, |_| Look::At(&parameters)),
-            body: facts::body(request.framing != Framing::None),
+            body: request.body(&policy),
             time_ns: clock::wall(),
             ..Subject::EMPTY
         };
-        let decision = policy.decide(&subject);
+        let decision = match policy.ask(&subject) {
+            Answer::Decided(decision) => decision,
+            Answer::Needs(_) => return request.hold(),
+        };
         if decision.verdict == policy::Verdict::Deny && decision.enforced {
             return self.deny(request, &policy, &decision, None);
         }
-        self.find_way(request, &policy, (&subject, decision), resolved)
+        self.find_way(request, &policy, (&subject, decision))
     }
 
     pub(crate) fn admission(&self, request: &Request<'_>, permit: Permit, credit: Credit, way: Way) -> Forward {
@@ -231,7 +273,7 @@ impl Connection {
             reason: rule.and_then(|rule| rule.reason),
             code: decision.code.map(policy::Code::as_str),
             policy: Some(*policy.digest()),
-            inspected: self.inspected(),
+            inspected: self.inspected() | request.inspected(),
             decide_ns: nanos_since(request.started),
             ..self.worker.facts(&self.arrival)
         }

@@ -83,6 +83,7 @@ fn phrase(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",
         403 => "Forbidden",
+        408 => "Request Timeout",
         414 => "URI Too Long",
         417 => "Expectation Failed",
         421 => "Misdirected Request",

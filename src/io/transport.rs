@@ -118,8 +118,16 @@ impl Transport {
     /// Of the stream; `InvalidData` for TLS that cannot be read; `OutOfMemory` when the inbox is at its bound, which says that
     /// the caller waits for something that will not fit.
     pub(crate) async fn fill(&self) -> io::Result<Filled> {
+        self.fill_within(TRANSPORT_INBOX_BYTES_MAX).await
+    }
+
+    /// The same with another bound, for who looks at more than a head before any of it is used.
+    ///
+    /// # Errors
+    /// As of [`Transport::fill`].
+    pub(crate) async fn fill_within(&self, bound: usize) -> io::Result<Filled> {
         loop {
-            if self.pending() >= TRANSPORT_INBOX_BYTES_MAX {
+            if self.pending() >= bound {
                 return Err(io::ErrorKind::OutOfMemory.into());
             }
             self.inbox.borrow_mut().settle();
@@ -329,6 +337,18 @@ pub(crate) enum Taken {
 }
 
 impl Taken {
+    /// The same bytes in memory of their own: who waits with them must not hold one of the engine's few buffers.
+    pub(crate) fn settled(self) -> Taken {
+        match self {
+            Taken::Kernel(buf, mut spare) => {
+                spare.clear();
+                spare.extend_from_slice(&buf);
+                Taken::Heap(spare)
+            }
+            heap => heap,
+        }
+    }
+
     /// Gives the spare vector back.
     pub(crate) fn into_spare(self) -> Vec<u8> {
         match self {

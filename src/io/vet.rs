@@ -7,13 +7,13 @@ use std::net::SocketAddr;
 use crate::audit::{DecisionFacts, Inspected, Mode, Nanos};
 use crate::io::clock;
 use crate::io::flow::Connection;
-use crate::io::judge::{Judged, Request, Resolution};
+use crate::io::judge::{Judged, Request};
 use crate::io::metrics;
 use crate::io::upstream::{Dial, Route, Upstream};
 use crate::io::via;
 use crate::io::wire;
 use crate::parse::host::Host;
-use crate::policy::{Decision, Permit, Policy, Subject, UpstreamAddress, Via};
+use crate::policy::{Answer, Decision, Permit, Policy, Subject, UpstreamAddress, Via};
 
 /// How the origin is reached.
 pub(crate) enum Way {
@@ -32,8 +32,8 @@ impl Connection {
         request: &Request<'_>,
         policy: &Policy,
         (subject, decision): (&Subject<'_>, Decision<'_>),
-        resolved: Option<&Resolution>,
     ) -> Judged {
+        let resolved = request.known.resolved.as_ref();
         let (scheme, port) = (self.arrival.scheme, request.target.port);
         let generation = self.worker.generation();
         let upstream = policy.upstream(&subject.host, port);
@@ -94,11 +94,12 @@ impl Connection {
         let mut admitted: Option<(Decision<'_>, Permit)> = None;
         for candidate in candidates {
             // Only rules about addresses can tell one candidate from another.
-            let decision = if policy.needs_address() {
-                policy.decide(&Subject { address: Some(candidate.ip()), ..*subject })
+            let answer = if policy.needs_address() {
+                policy.ask(&Subject { address: Some(candidate.ip()), ..*subject })
             } else {
-                first
+                Answer::Decided(first)
             };
+            let Answer::Decided(decision) = answer else { return self.hold_on(request, way) };
             let permit = match decision.admit() {
                 Ok(permit) => permit,
                 Err(_) => {
@@ -132,7 +133,8 @@ impl Connection {
             if let Way::Dial(dial) = &mut way {
                 dial.addresses.clear();
             }
-            return self.vet(request, policy, (subject, policy.decide(subject)), (candidates, via), way);
+            let Answer::Decided(again) = policy.ask(subject) else { return self.hold_on(request, way) };
+            return self.vet(request, policy, (subject, again), (candidates, via), way);
         }
         let address = match &way {
             Way::Sticky => self.upstream.as_ref().map(|(_, upstream)| upstream.vetted.address()),
@@ -149,6 +151,14 @@ impl Connection {
             }
             Err(refused) => self.unrecorded(request, refused),
         }
+    }
+
+    /// Only now it shows that the decision needs the body: what was found of a way is kept for the next attempt.
+    fn hold_on(&self, request: &Request<'_>, way: Way) -> Judged {
+        if let Way::Pooled(route, upstream) = way {
+            self.worker.pool.borrow_mut().put(route, upstream);
+        }
+        request.hold()
     }
 
     /// The pseudonym for `Via`, where a loop is possible: nothing outside the fence leads to a listener of `run`. (And nginx compresses

@@ -15,6 +15,7 @@ use crate::io::clock;
 use crate::io::door::{Agents, Arrival, Door, Entrance};
 use crate::io::engine::{self, Backend, Datagram, Engine, Listener, Sender, Stream};
 use crate::io::flow;
+use crate::io::held::Holdings;
 use crate::io::leaves::Leaves;
 use crate::io::metrics::Counters;
 use crate::io::office::Office;
@@ -23,6 +24,7 @@ use crate::io::resolver::{self, Stub};
 use crate::io::synthetic::Synthetic;
 use crate::io::upstream::{Identities, Pool};
 use crate::limits::{ACCEPT_BACKOFF, CANARY_WAIT, CONTROL_QUEUE_MAX, POOL_SWEEP_EVERY};
+use crate::parse::json::Pointers;
 use crate::policy::{Policy, Scheme};
 
 /// What a worker is made from; it crosses into the worker's thread.
@@ -59,6 +61,7 @@ pub(crate) struct Worker {
     pub(crate) leaves: RefCell<Leaves>,
     pub(crate) pool: RefCell<Pool>,
     pub(crate) quotas: RefCell<Quotas>,
+    pub(crate) holdings: Holdings,
     /// Shared by the workers: the one that answers a question is rarely the one that gets the connection.
     pub(crate) synthetic: Arc<Mutex<Synthetic>>,
     pub(crate) own: Vec<SocketAddr>,
@@ -75,8 +78,17 @@ pub(crate) struct Worker {
 struct Rules {
     policy: Arc<Policy>,
     identities: Arc<Identities>,
+    /// What it asks of bodies.
+    body: Rc<Pointers>,
     /// Counts the policies that were in force.
     generation: u64,
+}
+
+impl Rules {
+    fn new(policy: Arc<Policy>, identities: Arc<Identities>, generation: u64) -> Rules {
+        let body = Rc::new(Pointers::new(policy.body_pointers().iter().map(|pointer| &**pointer)));
+        Rules { policy, identities, body, generation }
+    }
 }
 
 enum Control {
@@ -171,11 +183,12 @@ impl Worker {
             leaves: RefCell::default(),
             pool: RefCell::default(),
             quotas: RefCell::default(),
+            holdings: Holdings::default(),
             synthetic: seed.synthetic,
             own: seed.own,
             bounds: seed.bounds,
             counters: seed.counters,
-            rules: RefCell::new(Rules { policy: seed.policy, identities: seed.identities, generation: 0 }),
+            rules: RefCell::new(Rules::new(seed.policy, seed.identities, 0)),
             connections: Rc::default(),
             next_connection: Cell::new(1 + seed.place.0),
             workers: seed.place.1,
@@ -205,6 +218,11 @@ impl Worker {
     /// The client configurations that it calls for.
     pub(crate) fn identities(&self) -> Arc<Identities> {
         Arc::clone(&self.rules.borrow().identities)
+    }
+
+    /// What it asks of bodies.
+    pub(crate) fn body_pointers(&self) -> Rc<Pointers> {
+        Rc::clone(&self.rules.borrow().body)
     }
 
     /// Which of the policies since the start is in force.
@@ -312,7 +330,7 @@ impl Worker {
     fn adopt(&self, policy: Arc<Policy>, identities: Arc<Identities>) {
         let mut rules = self.rules.borrow_mut();
         let generation = rules.generation + 1;
-        *rules = Rules { policy, identities, generation };
+        *rules = Rules::new(policy, identities, generation);
         self.pool.borrow_mut().renew(generation);
     }
 }

@@ -53,6 +53,8 @@ pub use schema::schema;
 pub use subject::{Direction, Host, Look, Lookup, Mcp, Scheme, Subject, Value};
 pub use when::{Times, When};
 
+use std::collections::BTreeSet;
+
 use model::Model;
 use problem::Problems;
 use table::{Kind, Table};
@@ -83,6 +85,8 @@ pub struct Policy {
     table: Table,
     servers: servers::Servers,
     needs_address: bool,
+    /// Sorted.
+    body_pointers: Box<[Box<str>]>,
 }
 
 /// The policy of `run` without `--policy`: everything public is allowed and recorded. Private, link-local and metadata addresses are
@@ -113,9 +117,12 @@ impl Policy {
             *to = *from;
         }
         let needs_address = model.rules.iter().any(|rule| rule.when.blocks.is_some());
+        let bodies = model.rules.iter().filter_map(|rule| rule.when.body.as_deref());
+        let body_pointers: BTreeSet<_> = bodies.flatten().map(|named| named.name.clone()).collect();
+        let body_pointers = body_pointers.into_iter().collect();
         let table = Table::compile(&model.rules);
         let servers = servers::Servers::of(&model);
-        Policy { digest: bytes, model, table, servers, needs_address }
+        Policy { digest: bytes, model, table, servers, needs_address, body_pointers }
     }
 
     /// SHA-256 of the policy's text.
@@ -148,6 +155,11 @@ impl Policy {
     /// Whether some rule has a `cidr`, so that a request must be decided again for the address that would be dialled.
     pub fn needs_address(&self) -> bool {
         self.needs_address
+    }
+
+    /// The JSON pointers of all `body` conditions, each once. Where there are none, no decision needs a body.
+    pub fn body_pointers(&self) -> &[Box<str>] {
+        &self.body_pointers
     }
 
     /// Where to dial instead of asking DNS: the entry for host and port before the one for the host.

@@ -209,6 +209,19 @@ impl Proxy {
         response(&mut client).unwrap_or_default()
     }
 
+    /// Stops everything and returns what each decision on record had looked at.
+    pub(super) fn stop_for_inspected(self) -> Vec<String> {
+        self.worker.stop().unwrap();
+        self.office.join();
+        self.writer.finish().unwrap();
+        each(&self.folder.path().join("audit"), |body| match body {
+            Body::Decision(decision) => {
+                Some(crate::audit::Inspected(decision.inspected).words().collect::<Vec<_>>().join(" "))
+            }
+            _ => None,
+        })
+    }
+
     /// Stops everything and returns what is on record.
     pub(super) fn stop(self) -> Vec<Recorded> {
         self.worker.stop().unwrap();
@@ -316,16 +329,21 @@ fn client_roots(authority: &Authority) -> RootCertStore {
 }
 
 fn recorded(folder: &std::path::Path) -> Vec<Recorded> {
+    each(folder, |body| match body {
+        Body::Decision(decision) | Body::Dns(decision) => Some(Recorded::of_decision(decision)),
+        Body::Message(message) => Some(Recorded::of_decision(&message.decision)),
+        Body::Outcome(outcome) => Some(Recorded::of_outcome(outcome)),
+        _ => None,
+    })
+}
+
+/// What `pick` makes of every record of a log.
+fn each<T>(folder: &std::path::Path, pick: impl Fn(&Body<'_>) -> Option<T>) -> Vec<T> {
     let mut all = Vec::new();
     for segment in read::segments(folder).unwrap() {
         let mut reader = read::open(&segment.path, read::Check::Links).unwrap();
         while let Some(frame) = reader.next().unwrap() {
-            match record::body(frame.schema, frame.payload).unwrap() {
-                Body::Decision(decision) | Body::Dns(decision) => all.push(Recorded::of_decision(decision)),
-                Body::Message(message) => all.push(Recorded::of_decision(&message.decision)),
-                Body::Outcome(outcome) => all.push(Recorded::of_outcome(outcome)),
-                _ => {}
-            }
+            all.extend(pick(&record::body(frame.schema, frame.payload).unwrap()));
         }
     }
     all

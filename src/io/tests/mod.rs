@@ -1,5 +1,6 @@
 //! Claims about one connection, each on both backends.
 
+mod bodies;
 mod bounds;
 mod doors;
 mod harness;

@@ -65,6 +65,11 @@ impl Pointers {
         }
     }
 
+    /// The pointers, in the order in which they were given.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(|name| &**name)
+    }
+
     fn children(&self, node: usize) -> &[Child] {
         self.nodes.get(node).map_or(&[], |node| &node.children)
     }
