@@ -11,6 +11,7 @@ use rustls::{AlertDescription, ServerConfig};
 use crate::audit::{Mode, Protocol};
 use crate::io::door::Arrival;
 use crate::io::engine::{self, Buf, Stream};
+use crate::io::passthrough;
 use crate::io::quota::Granted;
 use crate::io::refuse::refuse;
 use crate::io::synthetic::Synthetic;
@@ -28,7 +29,7 @@ struct Inadmissible {
     code: &'static str,
 }
 
-/// Takes a TLS client to the end of its handshake; `None` when it was refused, which is then on record.
+/// Takes a TLS client to the end of its handshake; `None` when it was refused, or passed through to its end; either is then on record.
 pub(crate) async fn tls(
     stream: Stream,
     first: Buf,
@@ -38,6 +39,12 @@ pub(crate) async fn tls(
     arrival.scheme = Scheme::Https;
     let admitted = engine::timeout(worker.bounds.handshake, async {
         let (received, hello) = hello(&stream, first).await?;
+        if let Sni::Name(name) = &hello.sni
+            && passthrough::is_wanted(worker, name)
+        {
+            arrival.sni = Some(name.clone());
+            return Ok((received, None));
+        }
         let host = host(hello, &mut arrival)?;
         let subject = match host.parse() {
             Ok(address) => Host::Address(address),
@@ -46,12 +53,16 @@ pub(crate) async fn tls(
         if !worker.policy().may_admit(subject) {
             return Err(refused(AlertDescription::AccessDenied, "not_admitted"));
         }
-        Ok((received, leaf(worker, &arrival.agent, &host).await?))
+        Ok((received, Some(leaf(worker, &arrival.agent, &host).await?)))
     })
     .await
     .unwrap_or(Err(refused(AlertDescription::UserCanceled, "handshake_timeout")));
     let (received, config) = match admitted {
-        Ok(admitted) => admitted,
+        Ok((received, Some(config))) => (received, config),
+        Ok((received, None)) => {
+            passthrough::pass(stream, received, &arrival, worker).await;
+            return None;
+        }
         Err(Inadmissible { alert, code }) => {
             let _ = engine::timeout(worker.bounds.handshake, stream.send_vec(fatal(alert))).await;
             refuse(worker, &arrival, Protocol::Tls, code);
@@ -168,6 +179,6 @@ fn refused(alert: AlertDescription, code: &'static str) -> Inadmissible {
 }
 
 /// A fatal alert in the clear: nothing has been negotiated yet.
-fn fatal(alert: AlertDescription) -> Vec<u8> {
+pub(crate) fn fatal(alert: AlertDescription) -> Vec<u8> {
     vec![21, 3, 3, 0, 2, 2, u8::from(alert)]
 }

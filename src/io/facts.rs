@@ -32,9 +32,6 @@ impl Lookup for Parameters<'_> {
 
 /// What a policy speaks of and this proxy does not supply. Such a policy is not put in force, so that no rule means less than it says.
 pub(crate) fn unsupplied(policy: &Policy) -> Option<&'static str> {
-    if !policy.mcp_servers().is_empty() || policy.rules().iter().any(|rule| rule.when.mcp.is_some()) {
-        return Some("the proxy does not read MCP messages yet; remove `mcp_servers` and rules with `mcp`");
-    }
-    let passes = !policy.passthrough().is_empty();
-    passes.then_some("the proxy passes no connection through yet; remove `tls.passthrough`")
+    let speaks_mcp = !policy.mcp_servers().is_empty() || policy.rules().iter().any(|rule| rule.when.mcp.is_some());
+    speaks_mcp.then_some("the proxy does not read MCP messages yet; remove `mcp_servers` and rules with `mcp`")
 }

@@ -16,7 +16,6 @@ use crate::io::census::Entry;
 use crate::io::door::{Arrival, Entrance};
 use crate::io::engine::{self, Buf, Stream};
 use crate::io::judge::{Judged, Known};
-use crate::io::quota::Granted;
 use crate::io::refuse::refuse;
 use crate::io::transport::{Filled, Transport};
 use crate::io::upstream::{Route, Upstream};
@@ -148,7 +147,7 @@ impl Connection {
         let mut known = Known::default();
         let judged = loop {
             match self.judge(&head, started, &known) {
-                Judged::Resolve(host) => known.resolved = Some(self.resolve(&host).await),
+                Judged::Resolve(host) => known.resolved = Some(self.worker.resolve(&self.arrival.agent, &host).await),
                 Judged::Hold(hold) => {
                     head = head.settled();
                     let pointers = self.worker.body_pointers();
@@ -221,17 +220,6 @@ impl Connection {
         arrival.tunnel = Some((host, port));
         let (stream, first) = client.into_parts();
         open((stream, entry), first, arrival, &worker).await
-    }
-
-    /// Asks the office for the addresses of `host`.
-    async fn resolve(&self, host: &str) -> crate::io::judge::Resolution {
-        if self.worker.quotas.borrow_mut().name(&self.arrival.agent, host, Instant::now()) != Granted::Yes {
-            return Err("name_entropy");
-        }
-        match self.worker.office.resolve(host).await {
-            Ok(found) => found.map_err(crate::io::names::NameError::code),
-            Err(_) => Err("overloaded"),
-        }
     }
 
     /// Sends the refusal in `out`. With a `body` still arriving the connection ends, and lingers so that the answer is not lost in a reset.

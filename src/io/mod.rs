@@ -35,6 +35,7 @@ mod names;
 mod netlink;
 mod nftables;
 mod office;
+mod passthrough;
 mod quota;
 mod refusal;
 mod refuse;

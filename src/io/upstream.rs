@@ -194,14 +194,10 @@ pub(crate) async fn dial(
 ) -> Result<Upstream, DialError> {
     let mut last = DialError { code: "name_not_found", status: 502, detail: String::new() };
     for vetted in vetted {
-        let stream = match engine::timeout(bounds.connect, Stream::connect(vetted.address())).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                last = DialError { code: connect_code(&error), status: 502, detail: error.to_string() };
-                continue;
-            }
-            Err(_) => {
-                last = DialError { code: "upstream_timeout", status: 504, detail: String::new() };
+        let stream = match connect(*vetted, bounds).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                last = error;
                 continue;
             }
         };
@@ -212,6 +208,18 @@ pub(crate) async fn dial(
         return Ok(Upstream { transport, vetted: *vetted, manner: manner.clone() });
     }
     Err(last)
+}
+
+/// Connects to one address.
+///
+/// # Errors
+/// Why there is no connection.
+pub(crate) async fn connect(vetted: Vetted, bounds: &Bounds) -> Result<Stream, DialError> {
+    match engine::timeout(bounds.connect, Stream::connect(vetted.address())).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(DialError { code: connect_code(&error), status: 502, detail: error.to_string() }),
+        Err(_) => Err(DialError { code: "upstream_timeout", status: 504, detail: String::new() }),
+    }
 }
 
 async fn secure(

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use crate::audit::{DecisionFacts, DecisionId, Nanos, Producer, Seat};
 use crate::config::Bounds;
@@ -16,10 +17,12 @@ use crate::io::door::{Agents, Arrival, Door, Entrance};
 use crate::io::engine::{self, Backend, Datagram, Engine, Listener, Sender, Stream};
 use crate::io::flow;
 use crate::io::held::Holdings;
+use crate::io::judge::Resolution;
 use crate::io::leaves::Leaves;
 use crate::io::metrics::Counters;
+use crate::io::names::NameError;
 use crate::io::office::Office;
-use crate::io::quota::Quotas;
+use crate::io::quota::{Granted, Quotas};
 use crate::io::resolver::{self, Stub};
 use crate::io::synthetic::Synthetic;
 use crate::io::upstream::{Identities, Pool};
@@ -228,6 +231,17 @@ impl Worker {
     /// Which of the policies since the start is in force.
     pub(crate) fn generation(&self) -> u64 {
         self.rules.borrow().generation
+    }
+
+    /// Asks the office for the addresses of `host`.
+    pub(crate) async fn resolve(&self, agent: &str, host: &str) -> Resolution {
+        if self.quotas.borrow_mut().name(agent, host, Instant::now()) != Granted::Yes {
+            return Err("name_entropy");
+        }
+        match self.office.resolve(host).await {
+            Ok(found) => found.map_err(NameError::code),
+            Err(_) => Err("overloaded"),
+        }
     }
 
     /// Whether no new request may begin.

@@ -330,7 +330,9 @@ fn client_roots(authority: &Authority) -> RootCertStore {
 
 fn recorded(folder: &std::path::Path) -> Vec<Recorded> {
     each(folder, |body| match body {
-        Body::Decision(decision) | Body::Dns(decision) => Some(Recorded::of_decision(decision)),
+        Body::Decision(decision) | Body::Tunnel(decision) | Body::Dns(decision) => {
+            Some(Recorded::of_decision(decision))
+        }
         Body::Message(message) => Some(Recorded::of_decision(&message.decision)),
         Body::Outcome(outcome) => Some(Recorded::of_outcome(outcome)),
         _ => None,

@@ -6,6 +6,7 @@ mod doors;
 mod harness;
 mod identity;
 mod names;
+mod passthrough;
 mod refusals;
 mod relays;
 mod vectors;
