@@ -60,7 +60,8 @@ pub(crate) async fn tls(
     let (received, config) = match admitted {
         Ok((received, Some(config))) => (received, config),
         Ok((received, None)) => {
-            passthrough::pass(stream, received, &arrival, worker).await;
+            // Boxed, so that connections that are opened do not carry its size.
+            Box::pin(passthrough::pass(stream, received, &arrival, worker)).await;
             return None;
         }
         Err(Inadmissible { alert, code }) => {

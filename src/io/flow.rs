@@ -151,7 +151,8 @@ impl Connection {
                 Judged::Hold(hold) => {
                     head = head.settled();
                     let pointers = self.worker.body_pointers();
-                    known.held = Some(self.hold(hold, &pointers).await);
+                    // Boxed, so that exchanges without one do not carry its size.
+                    known.held = Some(Box::pin(self.hold(hold, &pointers)).await);
                 }
                 judged => break judged,
             }
