@@ -15,6 +15,7 @@ use crate::io::admit;
 use crate::io::census::Entry;
 use crate::io::door::{Arrival, Entrance};
 use crate::io::engine::{self, Buf, Stream};
+use crate::io::held::Held;
 use crate::io::judge::{Judged, Known};
 use crate::io::refuse::refuse;
 use crate::io::transport::{Filled, Transport};
@@ -141,29 +142,34 @@ impl Connection {
             Ok(length) => length,
             Err(next) => return next,
         };
-        let started = Instant::now();
-        let mut head = self.client.take(length, std::mem::take(&mut self.spare));
-        // Kept to the end: what a held body takes counts until it is forwarded.
-        let mut known = Known::default();
-        let judged = loop {
-            match self.judge(&head, started, &known) {
-                Judged::Resolve(host) => known.resolved = Some(self.worker.resolve(&self.arrival.agent, &host).await),
-                Judged::Hold(hold) => {
-                    head = head.settled();
-                    let pointers = self.worker.body_pointers();
-                    // Boxed, so that exchanges without one do not carry its size.
-                    known.held = Some(Box::pin(self.hold(hold, &pointers)).await);
-                }
-                judged => break judged,
-            }
-        };
-        self.spare = head.into_spare();
+        // What a held body takes counts until it is forwarded.
+        let (judged, _held) = self.weigh(length).await;
         match judged {
             Judged::Forward(forward) => self.forward(forward).await,
             Judged::Refused { body, close } => self.refused(body, close).await,
             Judged::Tunnel(host, port) => Next::Tunnel(host, port),
             Judged::Resolve(_) | Judged::Hold(_) => Next::Close,
         }
+    }
+
+    /// Judges the head of `length` octets in the inbox, as often as something has to be found out first.
+    async fn weigh(&mut self, length: usize) -> (Judged, Option<Box<Held>>) {
+        let started = Instant::now();
+        let mut head = self.client.take(length, std::mem::take(&mut self.spare));
+        let mut known = Known::default();
+        let judged = loop {
+            match self.judge(&head, started, &known) {
+                Judged::Resolve(host) => known.resolved = Some(self.worker.resolve(&self.arrival.agent, &host).await),
+                Judged::Hold(hold) => {
+                    head = head.settled();
+                    // Boxed, so that exchanges without one do not carry its size.
+                    known.held = Some(Box::new(Box::pin(self.hold(hold)).await));
+                }
+                judged => break judged,
+            }
+        };
+        self.spare = head.into_spare();
+        (judged, known.held)
     }
 
     /// Waits for a whole request head and says how long it is, or how the connection ends without one.

@@ -68,8 +68,9 @@ pub(crate) fn is_readable(head: &RequestHead<'_>, framing: Framing) -> bool {
 }
 
 impl Connection {
-    /// Waits for the body behind a head and finds the values at `pointers` in it. The body stays where it is.
-    pub(crate) async fn hold(&self, hold: Hold, pointers: &Pointers) -> Held {
+    /// Waits for the body behind a head and finds the values in it that policy asks for. The body stays where it is.
+    pub(crate) async fn hold(&self, hold: Hold) -> Held {
+        let pointers = self.worker.body_pointers();
         let mut share = Share::new(&self.worker.holdings, &self.arrival.agent);
         if hold.expects_continue && self.client.pending() == 0 {
             // RFC 9110 §10.1.1: the client waits for a word, and the origin is not asked before the body is here.
@@ -78,7 +79,7 @@ impl Connection {
                 return Held { found: Found::Broken { status: 408, code: "body_timeout" }, _share: share };
             }
         }
-        let read = read(&self.client, hold.framing, pointers, &mut share);
+        let read = read(&self.client, hold.framing, &pointers, &mut share);
         let found = match engine::timeout(self.worker.bounds.held_body, read).await {
             Ok(Ok(found)) | Ok(Err(found)) => found,
             Err(_) => Found::Broken { status: 408, code: "body_timeout" },

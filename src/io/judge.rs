@@ -26,7 +26,7 @@ pub(crate) type Resolution = Result<Vec<IpAddr>, &'static str>;
 #[derive(Default)]
 pub(crate) struct Known {
     pub(crate) resolved: Option<Resolution>,
-    pub(crate) held: Option<Held>,
+    pub(crate) held: Option<Box<Held>>,
 }
 
 /// What a head came to.
