@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest::{self, Context};
+use aws_lc_rs::digest;
 
 /// The hash of a leaf, a node or a whole tree.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -20,26 +20,30 @@ impl fmt::Debug for Hash {
     }
 }
 
-fn hash(parts: &[&[u8]]) -> Hash {
-    let mut context = Context::new(&digest::SHA256);
-    parts.iter().for_each(|part| context.update(part));
+/// In one go: a digest that is fed in pieces costs an allocation, and there are two for each record.
+fn hash(octets: &[u8]) -> Hash {
     let mut out = [0; 32];
-    out.copy_from_slice(context.finish().as_ref());
+    out.copy_from_slice(digest::digest(&digest::SHA256, octets).as_ref());
     Hash(out)
 }
 
-/// The hash of an entry: SHA-256 over 0x00 and its octets.
-pub fn leaf(entry: &[u8]) -> Hash {
-    hash(&[&[0], entry])
+/// The hash of an entry, which here is always a link: SHA-256 over 0x00 and its octets.
+pub fn leaf(entry: &[u8; 32]) -> Hash {
+    let mut octets = [0; 33];
+    octets[1..].copy_from_slice(entry);
+    hash(&octets)
 }
 
 /// SHA-256 over 0x01 and two subtrees.
 fn node(left: &Hash, right: &Hash) -> Hash {
-    hash(&[&[1], &left.0, &right.0])
+    let mut octets = [1; 65];
+    octets[1..33].copy_from_slice(&left.0);
+    octets[33..].copy_from_slice(&right.0);
+    hash(&octets)
 }
 
 /// The root of a tree that grows: keeps one hash for each complete subtree, at most 64.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tree {
     leaves: u64,
     /// Complete subtrees, the largest first: one for each bit that is set in `leaves`.
@@ -47,6 +51,16 @@ pub struct Tree {
 }
 
 impl Tree {
+    /// The tree of so many leaves with these peaks, the largest first; `None` when a tree of that size has not so many.
+    pub fn of(leaves: u64, peaks: Vec<Hash>) -> Option<Self> {
+        (peaks.len() == leaves.count_ones() as usize).then_some(Self { leaves, peaks })
+    }
+
+    /// The hashes of its complete subtrees, the largest first.
+    pub fn peaks(&self) -> &[Hash] {
+        &self.peaks
+    }
+
     /// Number of leaves.
     pub fn leaves(&self) -> u64 {
         self.leaves
@@ -125,6 +139,11 @@ pub fn root_by(path: &[Hash], leaf: Hash, index: u64, leaves: u64) -> Option<Has
 mod tests {
     use super::*;
 
+    /// Of an entry of any length, as the vectors have them.
+    fn any_leaf(entry: &[u8]) -> Hash {
+        hash(&[&[0], entry].concat())
+    }
+
     /// The definition, word for word (RFC 9162 §2.1.1).
     fn defined(leaves: &[Hash]) -> Hash {
         match leaves {
@@ -138,7 +157,7 @@ mod tests {
     }
 
     fn some_leaves(number: u8) -> Vec<Hash> {
-        (0..number).map(|entry| leaf(&[entry])).collect()
+        (0..number).map(|entry| leaf(&[entry; 32])).collect()
     }
 
     #[test]
@@ -158,7 +177,7 @@ mod tests {
         assert_eq!(tree.root().to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         let mut roots = Vec::new();
         for entry in entries {
-            tree.push(leaf(entry));
+            tree.push(any_leaf(entry));
             roots.push(tree.root().to_string());
         }
         assert_eq!(roots[0], "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d");
@@ -184,7 +203,7 @@ mod tests {
                 let proof = path(&leaves, index).unwrap();
                 let (at, count) = (index as u64, u64::from(size));
                 assert_eq!(root_by(&proof, leaves[index], at, count), Some(root));
-                let other = leaf(b"another");
+                let other = leaf(&[0xee; 32]);
                 assert_ne!(root_by(&proof, other, at, count), Some(root));
                 for wrong in (0..=count).filter(|wrong| *wrong != at) {
                     assert_ne!(
