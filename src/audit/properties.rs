@@ -2,7 +2,11 @@
 
 use std::io::{self, Read};
 
+use super::base::Base;
+use super::checkpoint::Checkpoint;
 use super::facts::{DecisionFacts, DecisionId, McpFacts, Nanos, OutcomeFacts, Query, Transport};
+use super::head::SignedHead;
+use super::proof::Proof;
 use super::read::{Check, Reader};
 use super::record::{Body, Decision, Message, Outcome, Schema, body, flag};
 use super::segment::{self, Header, LogId};
@@ -92,6 +96,29 @@ pub fn any_payload_under_a_valid_sum_is_an_answer(bytes: &[u8]) {
     let (records, ended) = told(&file, usize::MAX, Check::Links);
     assert_eq!((records.len(), ended), (1, None));
     a_segment_reads_the_same_in_any_pieces(&file);
+}
+
+/// Texts that vouch for something are read or refused, and what is read is what stands there: written again it is the same text, up to the
+/// signature lines of others. The text is also tried as what follows the beginning of each form, so that fuzzing gets beyond the first line.
+pub fn any_signed_text_is_an_answer(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    for begin in
+        ["", "ringfence audit proof v1\n", "ringfence audit head v1\n", "ringfence audit base v1\n", "ringfence/audit/"]
+    {
+        let text = format!("{begin}{text}");
+        if let Ok(proof) = Proof::read(&text) {
+            assert_eq!(proof.write(), text);
+        }
+        if let Ok(head) = SignedHead::read(&text) {
+            assert!(text.contains(&format!("records {}\n", head.records)));
+        }
+        if let Ok(base) = Base::read(&text) {
+            assert_eq!(base.tree.peaks().len(), base.tree.leaves().count_ones() as usize);
+        }
+        if let Ok(checkpoint) = Checkpoint::read(&text) {
+            assert!(Checkpoint::is_one(&text) && text.contains(&format!("\n{}\n", checkpoint.segments)));
+        }
+    }
 }
 
 fn header() -> Header {
@@ -221,6 +248,7 @@ mod tests {
         fn any_bytes_are_an_answer(bytes: Vec<u8>) {
             a_segment_reads_the_same_in_any_pieces(&bytes);
             any_payload_under_a_valid_sum_is_an_answer(&bytes);
+            any_signed_text_is_an_answer(&bytes);
         }
 
         #[test]
