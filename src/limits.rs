@@ -182,6 +182,22 @@ pub const AUDIT_INDEX_SPANS: usize = 64;
 pub const AUDIT_INDEX_SPAN_BYTES_MIN: u64 = 64 * 1024;
 /// Room that a segment's file has on the disk beyond what is written.
 pub const AUDIT_PREALLOCATE_BYTES: u64 = 8 * 1024 * 1024;
+/// Smallest log that retention may leave: two segments.
+pub const AUDIT_RETENTION_BYTES_MIN: u64 = 2 * AUDIT_SEGMENT_BYTES;
+/// Longest age that retention may be told, so that it is a number of nanoseconds: a hundred years.
+pub const AUDIT_RETENTION_AGE_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+/// Most segments that one turn of the writer removes.
+pub const AUDIT_RETIRE_SEGMENTS_MAX: usize = 64;
+/// Most signatures of a checkpoint that is read: the log's own and those of witnesses.
+pub const AUDIT_NOTE_SIGNATURES_MAX: usize = 16;
+/// How long one attempt to hand a checkpoint to the anchor may take, for each of connecting, writing and reading.
+pub const AUDIT_ANCHOR_WAIT: Duration = Duration::from_secs(5);
+/// Between two attempts after the anchor refused.
+pub const AUDIT_ANCHOR_RETRY_WAIT: Duration = Duration::from_secs(1);
+/// How long a proxy that stops waits for its last checkpoint to be delivered.
+pub const AUDIT_ANCHOR_FINISH_WAIT: Duration = Duration::from_secs(10);
+/// Longest answer of an anchor that is looked at: its status line.
+pub const AUDIT_ANCHOR_ANSWER_BYTES_MAX: u64 = 4096;
 /// How long a request waits for room with `on_full: block` before it is refused.
 pub const AUDIT_BLOCK_WAIT: Duration = Duration::from_secs(60);
 /// Largest segment that a reader takes for one.
@@ -200,8 +216,9 @@ pub const AUDIT_POLL_MAX: Duration = Duration::from_millis(5);
 pub const AUDIT_RETRY_WAIT: Duration = Duration::from_millis(200);
 /// At shutdown: how long the writer waits for producers that still live and for a disk that still refuses.
 pub const AUDIT_FINISH_WAIT: Duration = Duration::from_secs(5);
-/// Longest signed head, key or lock file that is read.
-pub const AUDIT_HEAD_FILE_BYTES_MAX: u64 = 4096;
+/// Longest signed head, base, checkpoint, key or lock file that is read: a base of a large tree with its 64 peaks, a note with many
+/// signatures.
+pub const AUDIT_HEAD_FILE_BYTES_MAX: u64 = 8192;
 
 // ---------------------------------------------------------------------------------------------------------------------
 // io: engine

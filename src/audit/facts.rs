@@ -123,6 +123,12 @@ coded!(
         Reload = 4, "reload";
         /// The disk refused for a while; a `gap` record counts what was refused meanwhile.
         Resumed = 5, "resumed";
+        /// Checkpoints do not reach the anchor; `detail` says why.
+        Unanchored = 6, "unanchored";
+        /// Checkpoints reach the anchor again.
+        Anchored = 7, "anchored";
+        /// Old segments are removed; `detail` says which.
+        Retired = 8, "retired";
     }
 );
 

@@ -13,10 +13,13 @@
 //! Invariants: no allocation, lock, system call or clock on the producer's path; no record without the room for its outcome; no hole in
 //! `seq`; no byte of a segment that the chain does not cover. The format is written down in `docs/AUDIT.md`.
 
+pub mod base;
 pub mod chain;
+pub mod checkpoint;
 pub mod facts;
 pub mod head;
 pub mod merkle;
+pub mod outbox;
 pub mod producer;
 pub mod proof;
 pub mod read;
@@ -27,6 +30,8 @@ pub mod times;
 pub mod verify;
 mod wait;
 pub mod writer;
+#[cfg(test)]
+pub(crate) use writer::faults;
 
 #[cfg(any(test, fuzzing))]
 #[allow(missing_docs, reason = "for tests and fuzz targets")]
@@ -38,4 +43,4 @@ pub use facts::{
 };
 pub use producer::{Credit, Producer, Refused, Seat};
 pub use wait::{Durability, Durable, OnFull, Room};
-pub use writer::{StartError, Summary, WriteError, Writer, WriterOptions};
+pub use writer::{Retention, StartError, Summary, WriteError, Writer, WriterOptions};

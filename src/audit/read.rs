@@ -13,7 +13,7 @@ use rkyv::util::AlignedVec;
 use super::chain::{LINK_BYTES, Link};
 use super::segment::{self, FRAME_BYTES, Fault, Frame, HEADER_BYTES, Header};
 use super::times::{self, Span};
-use crate::limits::{AUDIT_READ_BYTES, AUDIT_SEGMENT_BYTES_MAX, AUDIT_SEGMENTS_MAX};
+use crate::limits::{AUDIT_HEAD_FILE_BYTES_MAX, AUDIT_READ_BYTES, AUDIT_SEGMENT_BYTES_MAX, AUDIT_SEGMENTS_MAX};
 
 /// How much a [`Reader`] checks of each record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -278,6 +278,30 @@ fn open_file(path: &Path) -> io::Result<(File, u64)> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "is larger than any segment"));
     }
     Ok((file, metadata.len()))
+}
+
+/// The header of a segment file; `None` when there is no whole one in good order.
+pub(super) fn header(path: &Path) -> io::Result<Option<Header>> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES);
+    File::open(path)?.take(HEADER_BYTES as u64).read_to_end(&mut bytes)?;
+    Ok(Header::decode(&bytes).ok())
+}
+
+/// Whether a segment file ends in a seal whose checksum is in order.
+pub(super) fn ends_sealed(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    let Some(at) = file.metadata()?.len().checked_sub(segment::SEAL_BYTES as u64) else { return Ok(false) };
+    file.seek(SeekFrom::Start(at))?;
+    let mut bytes = Vec::with_capacity(segment::SEAL_BYTES);
+    file.take(segment::SEAL_BYTES as u64).read_to_end(&mut bytes)?;
+    Ok(segment::is_a_seal(&bytes))
+}
+
+/// A small text file: a head, a key, a base, a checkpoint.
+pub(super) fn small(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(AUDIT_HEAD_FILE_BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Whether a seal stands anywhere after `offset` of a file, with its checksum in order, whatever stands before it: for telling a change

@@ -6,15 +6,17 @@
 //! `TAMPERED`.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use super::base::{BASE_FILE, Base};
 use super::chain::Link;
-use super::head::{PublicKey, SignedHead};
+use super::checkpoint::Checkpoint;
+use super::head::{HeadError, PublicKey, SignedHead};
+use super::merkle::Hash;
+use super::read;
 use super::segment::{Fault, LogId};
 use super::writer::{HEADS_FOLDER, PUBLIC_KEY_FILE};
-use crate::limits::AUDIT_HEAD_FILE_BYTES_MAX;
 
 mod walk;
 
@@ -58,6 +60,8 @@ pub struct Vouched {
     pub unsigned: u64,
     /// A writer holds the log.
     pub open: bool,
+    /// Records at the beginning that retention has removed; they count among `records`.
+    pub retired: u64,
 }
 
 /// Where a log contradicts itself or what vouches for it.
@@ -100,6 +104,11 @@ pub enum Contradiction {
     },
     /// Something follows the end that was signed as closed.
     AfterEnd,
+    /// The finished segments are not those whose root a checkpoint signed.
+    Root {
+        /// How many it speaks of.
+        segments: u64,
+    },
 }
 
 impl fmt::Display for Contradiction {
@@ -113,6 +122,9 @@ impl fmt::Display for Contradiction {
             Self::Short { records, signed } => write!(f, "the log ends after {records} of {signed} signed records"),
             Self::Other { seq } => write!(f, "record {seq} is not the one that was signed"),
             Self::AfterEnd => f.write_str("something follows the signed end of the log"),
+            Self::Root { segments } => {
+                write!(f, "the first {segments} segments are not those of the checkpoint's tree")
+            }
         }
     }
 }
@@ -204,6 +216,12 @@ struct Heads {
     state: Result<(PathBuf, SignedHead), Why>,
     state_path: PathBuf,
     anchor: Option<(PathBuf, SignedHead)>,
+    /// What the anchor says of the finished segments, when it is a checkpoint: how many, and the root of their tree.
+    root: Option<(u64, Hash)>,
+    /// Where the log begins, when its oldest segments were retired. By the key of what vouches.
+    base: Option<Base>,
+    base_text: Option<String>,
+    base_path: PathBuf,
     /// A writer holds the log.
     open: bool,
 }
@@ -212,17 +230,22 @@ impl Heads {
     /// Before the log is read, so that the log is at least as far as they are. `None` when there is no log.
     fn collect(dir: &Path, trust: &Trust) -> Result<Option<Self>, Why> {
         let open = super::writer::is_held(dir);
-        let segments = super::read::segments(dir).map_err(|error| Why::Unreadable(dir.to_owned(), error))?;
+        let segments = read::segments(dir).map_err(|error| Why::Unreadable(dir.to_owned(), error))?;
         let Some(first) = segments.first() else { return Ok(None) };
-        let anchor = match &trust.anchor {
-            Some(path) => Some((path.clone(), read_head(path)?)),
-            None => None,
+        let (anchor, root) = match &trust.anchor {
+            Some(path) => {
+                let (head, root) = read_anchor(path)?;
+                (Some((path.clone(), head)), root)
+            }
+            None => (None, None),
         };
+        let base_path = dir.join(BASE_FILE);
+        let base_text = read::small(&base_path).ok();
         // The name of the log is in every segment; a first one that cannot be read still has a head to be measured against if any
         // other segment or the anchor names it.
         let id = segments
             .iter()
-            .find_map(|segment| super::read::open(&segment.path, super::read::Check::Sums).ok())
+            .find_map(|segment| read::open(&segment.path, read::Check::Sums).ok())
             .map(|reader| reader.header().log)
             .or(anchor.as_ref().map(|(_, head)| head.log));
         let state_path = match id {
@@ -238,12 +261,22 @@ impl Heads {
         {
             return Err(Why::BadHead(path.clone(), "is the anchor of another log"));
         }
-        Ok(Some(Self { state, state_path, anchor, open }))
+        let keys = [state.as_ref().ok(), anchor.as_ref()].map(|head| head.map(|(_, head)| head.key));
+        let base = base_text.as_deref().and_then(|text| Base::read(text).ok());
+        // One that nobody vouches for is as good as none, and then the segments that it stands for are missing.
+        let base = base.filter(|base| Some(base.log) == id && keys.contains(&Some(base.key)));
+        if let (Some(base), Some((path, head))) = (&base, &anchor)
+            && head.records < base.records
+        {
+            return Err(Why::BadHead(path.clone(), "speaks of records that were retired since: take a newer one"));
+        }
+        Ok(Some(Self { state, state_path, anchor, root, base, base_text, base_path, open }))
     }
 
     fn still_stand(&self) -> bool {
         let now = read_head(&self.state_path).ok();
-        now == self.state.as_ref().ok().map(|(_, head)| *head) || self.state.is_err()
+        let head = now == self.state.as_ref().ok().map(|(_, head)| *head) || self.state.is_err();
+        head && read::small(&self.base_path).ok() == self.base_text
     }
 
     /// Points that the chain must pass through: this many records, ending in this link.
@@ -267,7 +300,7 @@ impl Heads {
 /// The public key of a state folder.
 pub fn public_key(state: &Path) -> Result<PublicKey, Why> {
     let key_path = state.join(PUBLIC_KEY_FILE);
-    let key = read_small(&key_path).map_err(|error| match error.kind() {
+    let key = read::small(&key_path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Why::NoKey(key_path.clone()),
         _ => Why::Unreadable(key_path.clone(), error),
     })?;
@@ -287,23 +320,32 @@ fn state_head(state: &Path, path: &Path, id: LogId) -> Result<(PathBuf, SignedHe
 }
 
 fn read_head(path: &Path) -> Result<SignedHead, Why> {
-    let text = read_small(path).map_err(|error| match error.kind() {
+    SignedHead::read(&text_of(path)?).map_err(|error| bad_head(path, error))
+}
+
+/// A signed head, or a checkpoint and what it says of the finished segments.
+fn read_anchor(path: &Path) -> Result<(SignedHead, Option<(u64, Hash)>), Why> {
+    let text = text_of(path)?;
+    if !Checkpoint::is_one(&text) {
+        return SignedHead::read(&text).map(|head| (head, None)).map_err(|error| bad_head(path, error));
+    }
+    let checkpoint = Checkpoint::read(&text).map_err(|error| bad_head(path, error))?;
+    Ok((checkpoint.head, Some((checkpoint.segments, checkpoint.root))))
+}
+
+fn text_of(path: &Path) -> Result<String, Why> {
+    read::small(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Why::NoHead(path.to_owned()),
         _ => Why::Unreadable(path.to_owned(), error),
-    })?;
-    SignedHead::read(&text).map_err(|error| {
-        let why = match error {
-            super::head::HeadError::Malformed => "is not a signed head",
-            super::head::HeadError::Forged => "carries a signature that is not its key's",
-        };
-        Why::BadHead(path.to_owned(), why)
     })
 }
 
-fn read_small(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(AUDIT_HEAD_FILE_BYTES_MAX).read_to_string(&mut text)?;
-    Ok(text)
+fn bad_head(path: &Path, error: HeadError) -> Why {
+    let why = match error {
+        HeadError::Malformed => "is not a signed head",
+        HeadError::Forged => "carries a signature that is not its key's",
+    };
+    Why::BadHead(path.to_owned(), why)
 }
 
 #[cfg(test)]

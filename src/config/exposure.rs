@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::Uid;
 
-use super::settings::{Listen, Settings};
+use super::settings::{Anchor, Listen, Settings};
 use crate::limits::SYMLINKS_MAX;
 
 /// How close the agents are to our files.
@@ -78,7 +78,13 @@ impl Settings {
             ("audit.dir", &self.audit.dir),
             ("ca.dir", &self.ca.dir),
         ];
-        let looked = paths.into_iter().map(|(key, path)| (key, writable_by_others(path, self.neighbours())));
+        let anchor = match &self.audit.anchor {
+            // Whoever can put an older checkpoint there can roll the log back with it.
+            Some(Anchor::File(path)) => Some(("audit.anchor", path)),
+            _ => None,
+        };
+        let looked =
+            paths.into_iter().chain(anchor).map(|(key, path)| (key, writable_by_others(path, self.neighbours())));
         looked.filter_map(|(key, exposure)| Some((key, exposure?))).collect()
     }
 }

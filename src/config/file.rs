@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::audit::audit;
 use super::environment::state_dir;
 use super::listen::listener;
 use super::settings::{AdminSettings, Agent, AuditSettings, Bounds, CaSettings, Engine, Exempt, Listen};
@@ -129,7 +130,7 @@ fn placed<T>(nodes: &[Node], problems: &mut Problems, read: fn(&Node, &mut Probl
 }
 
 /// The entries of a section; nothing when it is no map.
-fn section<'n>(node: &'n Node, name: &str, keys: &[&str], problems: &mut Problems) -> Option<&'n [Entry]> {
+pub(super) fn section<'n>(node: &'n Node, name: &str, keys: &[&str], problems: &mut Problems) -> Option<&'n [Entry]> {
     let name = format!("`{name}`");
     let entries = map(node, &name, problems);
     for entry in entries {
@@ -183,32 +184,6 @@ fn cgroup(node: &Node, problems: &mut Problems) -> Option<PathBuf> {
         return None;
     }
     Some(PathBuf::from(relative))
-}
-
-fn audit(node: &Node, folder: &Path, problems: &mut Problems) -> Option<AuditSettings> {
-    let entries = section(node, "audit", &["dir", "durability", "on_full", "anchor"], problems)?;
-    if let Some(at) = find(entries, "durability")
-        && choice(at, "audit.durability", &[("batched", false), ("strict", true)], problems) == Some(true)
-    {
-        let message = "`audit.durability: strict` is not supported by this version yet";
-        problems.error(
-            at.place,
-            message,
-            "write `batched`: a power cut may cost the last few milliseconds, a crash nothing",
-        );
-    }
-    if let Some(at) = find(entries, "on_full")
-        && choice(at, "audit.on_full", &[("deny", false), ("block", true)], problems) == Some(true)
-    {
-        let message = "`audit.on_full: block` is not supported by this version yet";
-        problems.error(at.place, message, "write `deny`: what cannot be recorded is refused");
-    }
-    if let Some(at) = find(entries, "anchor") {
-        let message = "`audit.anchor` is not supported by this version yet";
-        problems.error(at.place, message, "remove it; the signed head is kept in the state folder");
-    }
-    let at = need(node, entries, ("audit", "dir"), "write `dir: /var/lib/ringfence/audit`", problems)?;
-    path(at, "audit.dir", folder, problems).map(|dir| AuditSettings { dir })
 }
 
 /// Without `ca.dir` the authority lives under the state folder, as that of every other command does.

@@ -7,6 +7,7 @@
 //!
 //! Beside the way: `exposure` looks at who else could change our files, and `environment` has the variables that programs read.
 
+mod audit;
 mod environment;
 mod exposure;
 mod file;
@@ -29,7 +30,7 @@ use crate::policy::document::Problems;
 pub use environment::{NoStateDir, TRUST_VARIABLES, proxy_variables, state_dir, trust_variables};
 pub use exposure::{Exposure, Neighbours, Why, writable_by_others};
 pub use settings::{
-    AdminSettings, Agent, AuditSettings, Bounds, CaSettings, Engine, Exempt, IoSettings, Listen, Settings,
+    AdminSettings, Agent, Anchor, AuditSettings, Bounds, CaSettings, Engine, Exempt, IoSettings, Listen, Settings,
 };
 
 /// Why a configuration file gives no settings. Displayed as one line for each problem.

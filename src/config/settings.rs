@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::audit::{Durability, OnFull, Retention};
 use crate::limits;
 
 /// The settings of a long-running proxy. Paths are absolute; whatever is inconsistent was refused before such a value existed.
@@ -78,6 +79,34 @@ pub enum Exempt {
 pub struct AuditSettings {
     /// The log's folder.
     pub dir: PathBuf,
+    /// When the first byte of a request may go upstream.
+    pub durability: Durability,
+    /// What happens to a request for whose record there is no room.
+    pub on_full: OnFull,
+    /// Where its signed heads go besides.
+    pub anchor: Option<Anchor>,
+    /// How much of it is kept.
+    pub retention: Retention,
+}
+
+/// Where each signed head of the log is written besides, as a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    /// A file, replaced as a whole.
+    File(PathBuf),
+    /// A unix socket: one connection for each.
+    Socket(PathBuf),
+    /// HTTPS POST.
+    Post {
+        /// Who to connect to, and whose certificate is expected.
+        host: String,
+        /// The port to connect to.
+        port: u16,
+        /// What `Host` says.
+        authority: String,
+        /// Path and query.
+        target: String,
+    },
 }
 
 /// The certificate authority's settings.

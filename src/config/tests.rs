@@ -8,7 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Bounds, ConfigError, Engine, Exempt, Listen, Settings};
+use super::{Anchor, Bounds, ConfigError, Engine, Exempt, Listen, Settings};
+use crate::audit::{Durability, OnFull, Retention};
 
 /// What is left out of a minimal file below, so that each test adds its own.
 const REST: &str = "policy: p.yaml\naudit: { dir: log }\nca: { dir: ca }\n";
@@ -126,6 +127,32 @@ fn waits_are_seconds_or_carry_a_unit() {
         connections: 100,
     };
     assert_eq!(settings(&text).bounds, expected);
+}
+
+#[test]
+fn the_audit_section_says_how_hard_the_log_is_kept() {
+    let audit = |more: &str| {
+        settings(&format!("audit: {{ dir: log{more} }}\nlisten: [{{ mode: proxy, address: \"127.0.0.1:3128\" }}]\npolicy: p\nca: {{ dir: ca }}\n")).audit
+    };
+    let plain = audit("");
+    assert_eq!((plain.durability, plain.on_full, plain.anchor), (Durability::Batched, OnFull::Deny, None));
+    let kept = audit(", durability: strict, on_full: block, retention: { bytes: 20GiB, age: 90d }");
+    assert_eq!((kept.durability, kept.on_full), (Durability::Strict, OnFull::Block));
+    let age = Duration::from_secs(90 * 24 * 3600);
+    assert_eq!(kept.retention, Retention { bytes: Some(20 << 30), age: Some(age) });
+    assert!(matches!(audit(", anchor: /x/head").anchor, Some(Anchor::File(path)) if path == Path::new("/x/head")));
+    assert!(matches!(audit(", anchor: \"unix:/x/w\"").anchor, Some(Anchor::Socket(path)) if path == Path::new("/x/w")));
+    let post = |text: &str| match audit(&format!(", anchor: \"{text}\"")).anchor {
+        Some(Anchor::Post { host, port, authority, target }) => (host, port, authority, target),
+        other => panic!("{other:?}"),
+    };
+    let is = |host: &str, port, authority: &str, target: &str| {
+        (host.to_owned(), port, authority.to_owned(), target.to_owned())
+    };
+    assert_eq!(post("https://w.example/add?x=1"), is("w.example", 443, "w.example", "/add?x=1"));
+    assert_eq!(post("https://w.example:8443"), is("w.example", 8443, "w.example:8443", "/"));
+    assert_eq!(post("https://[::1]:8443/a"), is("::1", 8443, "[::1]:8443", "/a"));
+    assert_eq!(post("https://[::1]/a"), is("::1", 443, "[::1]", "/a"));
 }
 
 #[test]

@@ -158,6 +158,8 @@ impl Connection {
         let mut head = self.client.take(length, std::mem::take(&mut self.spare));
         let mut known = Known::default();
         let judged = loop {
+            // With `on_full: block` a request waits here until it can be recorded; else nothing does.
+            self.worker.producer.room().await;
             match self.judge(&head, started, &known) {
                 Judged::Resolve(host) => known.resolved = Some(self.worker.resolve(&self.arrival.agent, &host).await),
                 Judged::Hold(hold) => {

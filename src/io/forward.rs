@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::Instant;
 
-use crate::audit::{Credit, Nanos, OutcomeFacts};
+use crate::audit::{Credit, Durable, Nanos, OutcomeFacts};
 use crate::io::clock;
 use crate::io::exchange::{End, Exchange, Tally, failed};
 use crate::io::flow::{Connection, Next};
@@ -26,7 +26,7 @@ impl Connection {
         let request = self.out.len();
         #[cfg(test)]
         crate::io::tests::fault(&self.out);
-        let mut end = match self.reach(permit, way).await {
+        let mut end = match self.reach(credit.durable(), permit, way).await {
             Ok(()) => self.exchange_with(framing, (method, version, persistent), expects_continue, &tally).await,
             Err(error) => End::Failed { status: error.status, code: error.code, detail: error.detail },
         };
@@ -42,8 +42,12 @@ impl Connection {
         self.conclude(end, credit, started, method, &tally).await
     }
 
-    /// Makes `self.upstream` the connection for this exchange. Taking the permit here is what ties dialling to a decision.
-    async fn reach(&mut self, _permit: Permit, way: Way) -> Result<(), upstream::DialError> {
+    /// Makes `self.upstream` the connection for this exchange. Taking the permit here is what ties dialling to a decision; with `durability:
+    /// strict` nothing goes up, not even a handshake, before the disk has that decision.
+    async fn reach(&mut self, durable: Durable, _permit: Permit, way: Way) -> Result<(), upstream::DialError> {
+        if durable.await.is_err() {
+            return Err(upstream::DialError { status: 503, code: "audit_unavailable", detail: String::new() });
+        }
         match way {
             Way::Sticky => self.worker.counters.reused(),
             Way::Pooled(route, upstream) => {

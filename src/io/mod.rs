@@ -17,6 +17,7 @@ pub mod run;
 pub mod status;
 
 mod admit;
+mod anchor;
 mod canary;
 mod census;
 mod clock;

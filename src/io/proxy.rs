@@ -16,6 +16,7 @@ use nix::sys::signal::Signal;
 use crate::audit::{Lifecycle, LifecycleFacts, Nanos, Producer, Seat, Writer, WriterOptions};
 use crate::config::{Listen, Settings};
 use crate::io::admin::{Admin, Board};
+use crate::io::anchor::Carrier;
 use crate::io::clock;
 use crate::io::container::Container;
 use crate::io::door::Agents;
@@ -50,6 +51,7 @@ struct Proxy {
     settings: Settings,
     system: Trust,
     admin: Option<Admin>,
+    anchor: Option<Carrier>,
     status: Arc<Status>,
     container: Option<Container>,
     workers: Vec<Handle>,
@@ -109,13 +111,22 @@ impl Proxy {
             sockets.share(doors, stubs).map_err(ProxyError::Engine)?;
         }
         let digest = *ruling.policy.digest();
+        let anchor = settings.audit.anchor.as_ref().map(|anchor| Carrier::start(anchor, &system));
+        let anchor = anchor.transpose().map_err(ProxyError::Engine)?;
         let (writer, mut seats) = Writer::start(WriterOptions {
             policy: Some(digest),
+            durability: settings.audit.durability,
+            on_full: settings.audit.on_full,
+            retention: settings.audit.retention,
+            outbox: anchor.as_ref().map(|anchor| Arc::clone(anchor.outbox())),
             ..WriterOptions::new(&settings.audit.dir, &state, settings.io.workers.get() + 1)
         })
         .map_err(ProxyError::Audit)?;
         let producer = seats.pop().ok_or_else(lost)?.take();
         let status = Arc::new(Status::new(writer.watch()));
+        if let Some(anchor) = &anchor {
+            status.anchored(Arc::clone(anchor.outbox()));
+        }
         status.loaded(&digest);
         status.authority_expires(authority.ends());
         let metrics = Metrics::default();
@@ -126,7 +137,7 @@ impl Proxy {
             status.serves_on(&worker.backend().to_string());
         }
         let office = office_thread;
-        Ok(Proxy { admin, status, container, settings, system, workers, office, writer, producer, digest })
+        Ok(Proxy { admin, anchor, status, container, settings, system, workers, office, writer, producer, digest })
     }
 
     /// Says whether every door of every worker denies what is always denied, and a `redirect` listener what was not redirected.
@@ -212,7 +223,12 @@ impl Proxy {
         self.office.join();
         drop(self.admin);
         drop(self.producer);
-        self.writer.finish().map(drop).map_err(ProxyError::Unfinished)
+        let finished = self.writer.finish().map(drop).map_err(ProxyError::Unfinished);
+        // After the log, whose last head says that it is closed.
+        if let Some(anchor) = self.anchor {
+            anchor.finish();
+        }
+        finished
     }
 }
 

@@ -3,11 +3,13 @@
 //! The main thread tells it, the admin thread reports it; no worker comes near. Nothing here decides anything.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use jiff::Timestamp;
 use serde::Serialize;
+
+use crate::audit::outbox::{Delivery, Outbox};
 
 /// Whether the audit log can be written: `None`, or why not.
 type AuditWatch = Box<dyn Fn() -> Option<String> + Send + Sync>;
@@ -27,6 +29,7 @@ struct Facts {
     draining: bool,
     policy: PolicyReport,
     expires: Option<Timestamp>,
+    anchor: Option<Arc<Outbox>>,
 }
 
 /// What [`Status`] comes to at one moment, as `/status` prints it.
@@ -65,6 +68,17 @@ pub struct PolicyReport {
 pub struct AuditReport {
     pub writable: bool,
     pub failure: Option<String>,
+    /// Whether checkpoints reach their second place; absent where there is none.
+    pub anchor: Option<AnchorReport>,
+}
+
+/// How the delivery of checkpoints goes.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "docs/METRICS.md says what each is")]
+pub struct AnchorReport {
+    pub failure: Option<String>,
+    pub deliveries: u64,
+    pub failures: u64,
 }
 
 /// The certificate authority.
@@ -86,6 +100,7 @@ impl Status {
                 draining: false,
                 policy: PolicyReport::default(),
                 expires: None,
+                anchor: None,
             }),
             audit: Box::new(audit),
         }
@@ -133,6 +148,11 @@ impl Status {
         self.change(|facts| facts.expires = Timestamp::try_from(at).ok());
     }
 
+    /// Where checkpoints are left for their second place.
+    pub fn anchored(&self, outbox: Arc<Outbox>) {
+        self.change(|facts| facts.anchor = Some(outbox));
+    }
+
     /// What holds now.
     #[must_use]
     pub fn report(&self) -> Report {
@@ -144,6 +164,10 @@ impl Status {
         }
         // Every request would be answered with 503.
         why.extend(failure.iter().map(|failure| format!("the audit log cannot be written: {failure}")));
+        let anchor = facts.anchor.as_ref().map(|outbox| {
+            let Delivery { failure, deliveries, failures } = outbox.delivery();
+            AnchorReport { failure, deliveries, failures }
+        });
         Report {
             version: env!("CARGO_PKG_VERSION"),
             commit: env!("RINGFENCE_COMMIT"),
@@ -154,7 +178,7 @@ impl Status {
             why,
             draining: facts.draining,
             policy: facts.policy.clone(),
-            audit: AuditReport { writable: failure.is_none(), failure },
+            audit: AuditReport { writable: failure.is_none(), failure, anchor },
             ca: CaReport { expires: facts.expires },
         }
     }

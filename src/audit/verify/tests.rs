@@ -145,10 +145,72 @@ fn finds_every_flipped_bit() {
     }
 }
 
+/// A log of 500 records in a few segments.
+fn five_hundred() -> Sample {
+    let sample = empty();
+    sample.write(120, 1 << 20);
+    sample.write(126, 1 << 20);
+    let Verdict::Ok(vouched) = sample.verdict() else { panic!("{:?}", sample.verdict()) };
+    assert!(vouched.records >= 498, "{} records", vouched.records);
+    sample
+}
+
+/// Flips bits in place, every `step`-th octet from `from` on: all eight, or one that wanders.
+fn flips_are_found(sample: &Sample, (from, step): (usize, usize), all: bool) -> u64 {
+    use std::os::unix::fs::FileExt;
+    let mut flipped = 0;
+    for segment in read::segments(&sample.dir).unwrap() {
+        let whole = fs::read(&segment.path).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(&segment.path).unwrap();
+        for at in (from..whole.len()).step_by(step) {
+            for bit in if all { 0..8 } else { at % 8..at % 8 + 1 } {
+                file.write_all_at(&[whole[at] ^ 1 << bit], at as u64).unwrap();
+                let verdict = sample.verdict();
+                let version = matches!(verdict, Verdict::Unverifiable(Why::Version(_)));
+                assert!(is_tampered(&verdict) || version, "{segment:?} octet {at} bit {bit}: {verdict:?}");
+                flipped += 1;
+            }
+            file.write_all_at(&whole[at..=at], at as u64).unwrap();
+        }
+    }
+    assert!(is_ok(&sample.verdict()));
+    flipped
+}
+
+#[test]
+fn finds_flipped_bits_all_over_500_records() {
+    assert!(flips_are_found(&five_hundred(), (1, 509), false) > 200);
+}
+
+#[test]
+#[ignore = "long: cargo test --release --lib -- --ignored --nocapture 500_records"]
+fn finds_every_flipped_bit_of_500_records() {
+    let sample = five_hundred();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let copies: Vec<_> = (0..threads).map(|_| sample.copy()).collect();
+    let flipped: u64 = std::thread::scope(|scope| {
+        let each = copies.iter().enumerate();
+        let threads: Vec<_> =
+            each.map(|(from, copy)| scope.spawn(move || flips_are_found(copy, (from, threads), true))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    println!("{flipped} bits flipped, one after the other: none was OK");
+}
+
+#[test]
+#[ignore = "long: cargo test --release --lib -- --ignored --nocapture 500_records"]
+fn finds_each_of_500_records_gone_moved_or_repeated() {
+    let sample = five_hundred();
+    (1..=2).for_each(|segment| changes_of_records_are_found(&sample, segment));
+}
+
 #[test]
 fn finds_a_record_that_is_gone_moved_or_repeated() {
-    let sample = one_segment().copy();
-    let path = sample.segment(1);
+    changes_of_records_are_found(&one_segment().copy(), 1);
+}
+
+fn changes_of_records_are_found(sample: &Sample, segment: u64) {
+    let path = sample.segment(segment);
     let whole = fs::read(&path).unwrap();
     let bounds = bounds(&path);
     let record = |at: usize| &whole[bounds[at]..bounds[at + 1]];
@@ -170,6 +232,8 @@ fn finds_a_record_that_is_gone_moved_or_repeated() {
             assert!(is_tampered(&verdict), "record {at} {what}: {verdict:?}");
         }
     }
+    fs::write(&path, whole).unwrap();
+    assert!(is_ok(&sample.verdict()));
 }
 
 #[test]
@@ -252,6 +316,57 @@ fn does_not_believe_a_forged_log_under_another_key() {
     let head = read_head(&sample.head()).unwrap();
     fs::write(forged.head(), SignedHead { key: key.public(), ..head }.sign(&key)).unwrap();
     assert!(matches!(forged.verdict(), Verdict::Unverifiable(Why::BadHead(..))), "{:?}", forged.verdict());
+}
+
+/// The last record is a seal: puts one in its place that is right in everything but its key.
+fn sealed_again(sample: &Sample, key: &Key) -> (u64, crate::audit::chain::Link) {
+    let path = sample.segment(1);
+    let whole = fs::read(&path).unwrap();
+    let mut reader = read::open(&path, read::Check::Links).unwrap();
+    let (header, mut tree) = (*reader.header(), super::super::merkle::Tree::default());
+    loop {
+        let (start, before) = (usize::try_from(reader.offset()).unwrap(), reader.link());
+        let frame = reader.next().unwrap().expect("a seal before the end");
+        if !matches!(frame.body(), Ok(crate::audit::record::Body::Seal(_))) {
+            tree.push(super::super::merkle::leaf(&frame.link.0));
+            continue;
+        }
+        let (seq, time) = (frame.seq, frame.time);
+        let text = super::super::head::seal_text((header.log, 1), (0, seq), before, tree.root());
+        let seal = crate::audit::record::Seal {
+            segment: 1,
+            records: seq,
+            link: before.0,
+            root: tree.root().0,
+            key: key.public().0,
+            signature: key.sign(text.as_bytes()),
+        };
+        let mut payload = [0; 256];
+        let length = seal.encode(&mut payload).unwrap();
+        let mut changed = whole[..start].to_vec();
+        let schema = crate::audit::record::Schema::BARE_SEAL;
+        let link = super::super::segment::append(&mut changed, seq, time, schema, &payload[..length]);
+        fs::write(&path, changed).unwrap();
+        return (seq + 1, link);
+    }
+}
+
+#[test]
+fn finds_a_log_sealed_again_with_another_key() {
+    let sample = one_segment().copy();
+    let anchor = sample.state.join("anchor");
+    fs::copy(sample.head(), &anchor).unwrap();
+    let (key, _) = Key::generate().unwrap();
+    let (records, link) = sealed_again(&sample, &key);
+    assert!(is_tampered(&sample.verdict()), "{:?}", sample.verdict());
+    // With a head to match: nobody has reason to believe that key.
+    let head = read_head(&sample.head()).unwrap();
+    fs::write(sample.head(), SignedHead { key: key.public(), records, link, ..head }.sign(&key)).unwrap();
+    assert!(matches!(sample.verdict(), Verdict::Unverifiable(Why::BadHead(..))), "{:?}", sample.verdict());
+    // With the public key replaced too, only what was kept elsewhere shows it.
+    fs::write(sample.state.join(PUBLIC_KEY_FILE), key.public().to_string()).unwrap();
+    let verdict = log(&sample.dir, &Trust { state: sample.state.clone(), anchor: Some(anchor) });
+    assert!(is_tampered(&verdict), "{verdict:?}");
 }
 
 #[test]

@@ -20,6 +20,8 @@ struct Walk<'h> {
     link: Link,
     /// Over the links of the segment's records.
     tree: Tree,
+    /// Over the last links of the segments before this one.
+    finished: Tree,
     path: PathBuf,
     segment: u64,
     offset: u64,
@@ -35,23 +37,32 @@ enum Stop {
 }
 
 pub(super) fn walk(dir: &Path, heads: &Heads) -> Verdict {
+    let base = heads.base.as_ref();
     let segments = match read::segments(dir) {
-        Ok(segments) => segments,
+        // What the base stands for is about to be removed, or somebody has put it back: it is not part of the log.
+        Ok(segments) => segments.into_iter().filter(|segment| base.is_none_or(|base| segment.number >= base.segment)),
         Err(error) => return Verdict::Unverifiable(Why::Unreadable(dir.to_owned(), error)),
     };
+    let segments: Vec<_> = segments.collect();
     let mut walk = Walk {
         heads,
         marks: heads.marks(),
         id: None,
-        records: 0,
-        link: Link::default(),
+        records: base.map_or(0, |base| base.records),
+        link: base.map_or(Link::default(), |base| base.link),
         tree: Tree::default(),
+        finished: base.map_or(Tree::default(), |base| base.tree.clone()),
         path: dir.to_owned(),
-        segment: 0,
+        segment: base.map_or(0, |base| base.segment - 1),
         offset: 0,
         sealed: false,
     };
     walk.marks.retain(|(records, _)| *records > 0);
+    // An anchor may be as old as the base.
+    walk.pass(walk.link);
+    if let Err(Stop::Tampered(what)) = walk.root() {
+        return walk.tampered(what);
+    }
     for (at, segment) in segments.iter().enumerate() {
         let is_last = at + 1 == segments.len();
         if let Err(stop) = walk.segment(dir, segment) {
@@ -63,6 +74,10 @@ pub(super) fn walk(dir: &Path, heads: &Heads) -> Verdict {
 
 impl Walk<'_> {
     fn segment(&mut self, dir: &Path, segment: &SegmentFile) -> Result<(), Stop> {
+        if self.id.is_some() {
+            self.finished.push(merkle::leaf(&self.link.0));
+            self.root()?;
+        }
         self.segment += 1;
         self.offset = 0;
         self.sealed = false;
@@ -113,6 +128,16 @@ impl Walk<'_> {
         self.link = link;
         let here = (self.records, link);
         self.marks.retain(|mark| *mark != here);
+    }
+
+    /// What a checkpoint says of the segments that are finished, where as many are.
+    fn root(&self) -> Result<(), Stop> {
+        match self.heads.root {
+            Some((segments, root)) if segments == self.finished.leaves() && root != self.finished.root() => {
+                Err(Stop::Tampered(Contradiction::Root { segments }))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn missed(&self, records: u64) -> Result<(), Stop> {
@@ -171,6 +196,9 @@ impl Walk<'_> {
         if let Err(Stop::Tampered(what)) = self.missed(self.records) {
             return self.tampered(what);
         }
+        if let Some((segments, _)) = self.heads.root.filter(|(segments, _)| *segments > self.finished.leaves()) {
+            return self.tampered(Contradiction::Root { segments });
+        }
         self.offset = 0;
         let unsigned = self.records - signed;
         let anchored = self.heads.anchor.as_ref().is_some_and(|(_, head)| head.closed);
@@ -205,6 +233,7 @@ impl Walk<'_> {
             key: signer.key,
             unsigned: self.records - self.heads.signed(),
             open: self.heads.open && self.heads.end().is_none(),
+            retired: self.heads.base.as_ref().map_or(0, |base| base.records),
         })
     }
 

@@ -11,10 +11,9 @@ use super::super::ring::Head;
 use super::super::wait::Waiters;
 use super::log::Log;
 use super::rings::RingFile;
-use super::{Control, Summary, Trouble, WriteError, WriterOptions, now};
+use super::{Control, Summary, Trouble, WriteError, WriterOptions, now, retire};
 use crate::limits::{
-    AUDIT_BLOCK_WAIT, AUDIT_DRAIN_AIM_BYTES, AUDIT_DRAIN_BYTES, AUDIT_FINISH_WAIT, AUDIT_POLL_MAX, AUDIT_POLL_MIN,
-    AUDIT_RETRY_WAIT, AUDIT_SYNC_BYTES,
+    AUDIT_BLOCK_WAIT, AUDIT_DRAIN_AIM_BYTES, AUDIT_DRAIN_BYTES, AUDIT_POLL_MAX, AUDIT_POLL_MIN, AUDIT_SYNC_BYTES,
 };
 
 /// One ring, and who waits for what becomes of its records.
@@ -40,6 +39,8 @@ pub(super) struct Drain {
     signed: Instant,
     /// When the segment was.
     begun: Instant,
+    /// Whether retention has not looked since the log or a segment was begun.
+    unretired: bool,
     /// When the disk refuses: the next attempt, and what it said last.
     refused: Option<(Instant, Trouble)>,
 }
@@ -75,6 +76,7 @@ impl Drain {
             synced: start,
             signed: start,
             begun: start,
+            unretired: true,
             refused: None,
         }
     }
@@ -95,7 +97,7 @@ impl Drain {
             let wait_max = u64::try_from(AUDIT_BLOCK_WAIT.as_millis()).unwrap_or(u64::MAX);
             self.lanes.iter().for_each(|lane| lane.waiters.expire(age, wait_max));
             if self.control.stop.load(Ordering::Acquire) {
-                let deadline = *deadline.get_or_insert(turn + AUDIT_FINISH_WAIT);
+                let deadline = *deadline.get_or_insert(turn + self.options.finish_wait);
                 if self.is_drained() || turn >= deadline {
                     // From here on producers that still live are refused, so the last turn below finds all they have committed.
                     drop(end);
@@ -160,12 +162,26 @@ impl Drain {
             self.log.rotate(now())?;
             self.synced(turn);
             (self.signed, self.begun) = (turn, turn);
+            self.unretired = true;
         }
+        if std::mem::take(&mut self.unretired) {
+            retire::retire(&mut self.log, &self.options)?;
+        }
+        self.tell_of_the_anchor();
         if self.log.is_ahead_of_head() && turn.saturating_duration_since(self.signed) >= self.options.head_wait {
             self.log.vouch(now(), false)?;
             self.signed = turn;
         }
         Ok(moved)
+    }
+
+    /// Delivery of checkpoints has begun to fail, or to succeed again: that is on record, and nothing waits for it.
+    fn tell_of_the_anchor(&mut self) {
+        match self.options.outbox.as_ref().and_then(|outbox| outbox.turned()) {
+            Some(Ok(())) => self.event(Lifecycle::Anchored, ""),
+            Some(Err(why)) => self.event(Lifecycle::Unanchored, &why),
+            None => {}
+        }
     }
 
     /// Takes what the rings hold, as far as the batch may grow.
@@ -207,7 +223,7 @@ impl Drain {
         if self.refused.is_none() {
             tracing::error!(%trouble, "audit log not writable: traffic is refused until it is");
         }
-        self.refused = Some((turn + AUDIT_RETRY_WAIT, trouble));
+        self.refused = Some((turn + self.options.retry_wait, trouble));
     }
 
     fn recover(&mut self) {
@@ -242,11 +258,11 @@ impl Drain {
                 }
                 Err(trouble) => trouble,
             };
-            if Instant::now() + AUDIT_RETRY_WAIT >= deadline {
+            if Instant::now() + self.options.retry_wait >= deadline {
                 tracing::error!(%trouble, "the audit log could not be closed");
                 return Err(WriteError::Io(trouble));
             }
-            std::thread::park_timeout(AUDIT_RETRY_WAIT.min(Duration::from_millis(50)));
+            std::thread::park_timeout(self.options.retry_wait.min(Duration::from_millis(50)));
         }
     }
 

@@ -3,22 +3,23 @@
 //! Invariant: `batch` holds every byte that the disk has not confirmed, so after any failure the same bytes are written again to the same
 //! place. That matters most after a failed sync: the kernel may have dropped the pages and call the next sync a success.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::File;
 use std::mem::size_of;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use nix::fcntl::{FallocateFlags, fallocate};
-
+use super::super::base::{BASE_FILE, Base};
 use super::super::chain::{LINK_BYTES, Link};
+use super::super::checkpoint::Checkpoint;
 use super::super::facts::Nanos;
-use super::super::head::{Key, SignedHead, seal_text};
+use super::super::head::{Key, PublicKey, SignedHead, seal_text};
 use super::super::merkle::{self, Tree};
+use super::super::outbox::Outbox;
 use super::super::read::segment_name;
 use super::super::record::{ArchivedIndexedSeal, Gap, IndexedSeal, Schema, Seal};
 use super::super::segment::{self, HEADER_BYTES, Header, LogId};
 use super::super::times::Index;
+use super::disk::Disk;
 use super::{Trouble, trouble};
 use crate::limits::AUDIT_PREALLOCATE_BYTES;
 
@@ -38,9 +39,17 @@ pub(super) struct Position {
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) dir: PathBuf,
-    pub(super) folder: File,
     pub(super) heads: PathBuf,
+    pub(super) disk: Disk,
     pub(super) key: Key,
+    /// Where checkpoints are left for the anchor.
+    pub(super) outbox: Option<Arc<Outbox>>,
+    /// Where the log begins, when its oldest segments are gone.
+    pub(super) base: Option<Base>,
+    /// Over the last links of the segments that are finished, those that are gone included.
+    pub(super) finished: Tree,
+    /// The last segment that a seal covers.
+    pub(super) sealed_through: u64,
     /// Held as long as the log is.
     pub(super) _lock: File,
 }
@@ -102,6 +111,36 @@ impl Log {
         self.position.id
     }
 
+    pub(super) fn dir(&self) -> &Path {
+        &self.place.dir
+    }
+
+    pub(super) fn disk(&self) -> &Disk {
+        &self.place.disk
+    }
+
+    pub(super) fn key(&self) -> PublicKey {
+        self.place.key.public()
+    }
+
+    /// Where the log begins, when its oldest segments are gone.
+    pub(super) fn base(&self) -> Option<&Base> {
+        self.place.base.as_ref()
+    }
+
+    /// The last segment that a seal covers.
+    pub(super) fn sealed_through(&self) -> u64 {
+        self.place.sealed_through
+    }
+
+    /// Lets the log begin later.
+    pub(super) fn rebase(&mut self, base: Base) -> Result<(), Trouble> {
+        let path = self.place.dir.join(BASE_FILE);
+        self.place.disk.replace(&path, base.sign(&self.place.key).as_bytes()).map_err(trouble("replace", &path))?;
+        self.place.base = Some(base);
+        Ok(())
+    }
+
     /// `seq` of the next record.
     pub(super) fn records(&self) -> u64 {
         self.position.seq
@@ -159,13 +198,10 @@ impl Log {
         }
         let (from, length) = (self.durable + self.written as u64, new.len() as u64);
         if from + length > self.reserved {
-            // Place beyond the end of the file, whose length stays what is written. Where there is none, or the file system cannot
-            // reserve it, the write itself says so.
             self.reserved = from + length + AUDIT_PREALLOCATE_BYTES;
-            let bytes = i64::try_from(self.reserved).unwrap_or(i64::MAX);
-            let _ = fallocate(&self.file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, bytes);
+            self.place.disk.reserve(&self.file, self.reserved);
         }
-        self.file.write_all_at(new, from).map_err(trouble("write to", &self.path))?;
+        self.place.disk.write((&self.file, &self.path), new, from).map_err(trouble("write to", &self.path))?;
         self.written = self.batch.len() - LINK_BYTES;
         Ok(())
     }
@@ -174,7 +210,7 @@ impl Log {
     pub(super) fn sync(&mut self) -> Result<(), Trouble> {
         self.flush()?;
         if self.written > 0 {
-            if let Err(error) = self.file.sync_data() {
+            if let Err(error) = self.place.disk.sync((&self.file, &self.path)) {
                 // What the kernel had may be gone: write it all again.
                 self.written = 0;
                 return Err(trouble("sync", &self.path)(error));
@@ -185,7 +221,7 @@ impl Log {
             self.batch.extend_from_slice(&self.position.link.0);
         }
         if self.unnamed {
-            self.place.folder.sync_all().map_err(trouble("sync", &self.place.dir))?;
+            self.place.disk.sync_folder(&self.place.dir).map_err(trouble("sync", &self.place.dir))?;
             self.unnamed = false;
         }
         Ok(())
@@ -193,7 +229,7 @@ impl Log {
 
     /// Gives back the place that the segment does not need.
     pub(super) fn trim(&mut self) -> Result<(), Trouble> {
-        trim(&self.file).map_err(trouble("trim", &self.path))
+        self.place.disk.trim(&self.file, &self.path).map_err(trouble("trim", &self.path))
     }
 
     /// Syncs, then signs a head over what is there.
@@ -231,6 +267,7 @@ impl Log {
     pub(super) fn rotate(&mut self, time: Nanos) -> Result<(), Trouble> {
         self.seal(time)?;
         self.vouch(time, false)?;
+        self.place.sealed_through = self.position.segment;
         self.trim()?;
         let (file, path) = create(&self.place, self.position.segment + 1)?;
         (self.file, self.path) = (file, path);
@@ -243,6 +280,9 @@ impl Log {
 
     /// Makes the header of the segment after the present one the first thing of the batch.
     fn head_segment(&mut self, time: Nanos) {
+        if self.position.segment > 0 {
+            self.place.finished.push(merkle::leaf(&self.position.link.0));
+        }
         self.position.segment += 1;
         self.tree.clear();
         self.index = Index::default();
@@ -258,28 +298,10 @@ impl Log {
     }
 }
 
-/// Gives back place beyond the end of a file.
-pub(super) fn trim(file: &File) -> io::Result<()> {
-    let length = file.metadata()?.len();
-    file.set_len(length)?;
-    // Where equal lengths are taken for nothing to do (tmpfs); a file system that cannot is one that has reserved nothing.
-    let beyond = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-    if let Ok(from) = i64::try_from(length) {
-        let _ = fallocate(file, beyond, from, i64::MAX / 4 - from);
-    }
-    Ok(())
-}
-
 /// A new segment file. Its number is always new, so an existing one is somebody else's.
 fn create(place: &Place, number: u64) -> Result<(File, PathBuf), Trouble> {
     let path = place.dir.join(segment_name(number));
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(trouble("create", &path))?;
+    let file = place.disk.create(&path).map_err(trouble("create", &path))?;
     Ok((file, path))
 }
 
@@ -294,15 +316,11 @@ fn sign(place: &Place, position: &Position, time: Nanos, closed: bool) -> Result
         key: place.key.public(),
     };
     let path = place.heads.join(position.id.to_string());
-    replace(&path, head.sign(&place.key).as_bytes()).map_err(trouble("replace", &path))
-}
-
-/// Replaces a small file as a whole: a reader, or a machine after a power cut, sees the old one or the new one.
-pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(content)?;
-    file.sync_data()?;
-    std::fs::rename(&beside, path)?;
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    place.disk.replace(&path, head.sign(&place.key).as_bytes()).map_err(trouble("replace", &path))?;
+    if let Some(outbox) = &place.outbox {
+        // Only what this machine's own disk has is told elsewhere.
+        let checkpoint = Checkpoint { head, segments: place.finished.leaves(), root: place.finished.root() };
+        outbox.leave(checkpoint.sign(&place.key));
+    }
+    Ok(())
 }

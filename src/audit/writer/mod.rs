@@ -8,10 +8,14 @@
 //! Files: [`open`] takes over a folder, [`rings`] keeps the rings' memory and takes up what a killed process left there, [`log`] appends,
 //! [`drain`] is the thread.
 
+mod disk;
 mod drain;
+#[cfg(test)]
+pub(crate) mod faults;
 mod lock;
 mod log;
 mod open;
+mod retire;
 mod rings;
 
 pub(super) use open::{HEADS_FOLDER, PUBLIC_KEY_FILE, is_held};
@@ -27,10 +31,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::rand;
 
 use super::facts::{Mode, Nanos};
+use super::outbox::Outbox;
 use super::producer::{Health, Seat};
 use super::segment::LogId;
 use super::wait::{Bell, Durability, OnFull, Waiters};
 use crate::limits;
+pub use retire::Retention;
 
 /// What a writer is started with.
 #[derive(Clone, Debug)]
@@ -55,12 +61,23 @@ pub struct WriterOptions {
     pub durability: Durability,
     /// What becomes of a request without room.
     pub on_full: OnFull,
+    /// How much of the log is kept.
+    pub retention: Retention,
+    /// Where checkpoints are left for the anchor.
+    pub outbox: Option<Arc<Outbox>>,
     /// The agent that the `start` and `stop` records name; may be empty.
     pub agent: String,
     /// The mode that they name.
     pub mode: Option<Mode>,
     /// The policy that they name.
     pub policy: Option<[u8; 32]>,
+    /// Between two attempts to write after the disk refused.
+    pub retry_wait: Duration,
+    /// At shutdown: how long to wait for producers that still live, and for a disk that still refuses.
+    pub finish_wait: Duration,
+    /// What the disk does wrong.
+    #[cfg(test)]
+    pub(crate) faults: faults::Faults,
 }
 
 impl WriterOptions {
@@ -77,9 +94,23 @@ impl WriterOptions {
             segment_age: limits::AUDIT_SEGMENT_AGE,
             durability: Durability::default(),
             on_full: OnFull::default(),
+            retention: Retention::default(),
+            outbox: None,
             agent: String::new(),
             mode: None,
             policy: None,
+            retry_wait: limits::AUDIT_RETRY_WAIT,
+            finish_wait: limits::AUDIT_FINISH_WAIT,
+            #[cfg(test)]
+            faults: faults::Faults::default(),
+        }
+    }
+
+    #[allow(clippy::unused_self, reason = "tests choose the disk")]
+    fn disk(&self) -> disk::Disk {
+        disk::Disk {
+            #[cfg(test)]
+            faults: self.faults.clone(),
         }
     }
 }
@@ -231,7 +262,7 @@ impl Writer {
         let id = log.id();
         open::adopt(&options, id);
         let sizes = (options.rings, options.ring_bytes);
-        let ring_file = rings::RingFile::create(&options.state, (id, &options.dir), sizes)?;
+        let ring_file = rings::RingFile::create((&options.state, options.disk()), (id, &options.dir), sizes)?;
         let control = Arc::new(Control::default());
         let ring_bell: Arc<dyn Fn() + Send + Sync> = {
             let control = Arc::clone(&control);

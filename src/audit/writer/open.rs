@@ -8,13 +8,16 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use super::super::base::{BASE_FILE, Base};
 use super::super::chain::Link;
 use super::super::facts::Lifecycle;
 use super::super::head::{Key, SignedHead};
+use super::super::merkle::{self, Tree};
 use super::super::read::{self, Check, ReadError, SegmentFile};
 use super::super::segment::{Fault, HEADER_BYTES, LogId};
-use super::log::{Log, Place, Position, replace};
-use super::{StartError, Trouble, WriterOptions, drain, lock, now, random, rings, trouble};
+use super::disk::Disk;
+use super::log::{Log, Place, Position};
+use super::{StartError, Trouble, WriterOptions, drain, lock, now, random, retire, rings, trouble};
 use crate::limits::AUDIT_HEAD_FILE_BYTES_MAX;
 
 /// Under the state folder: the private key, PKCS#8 DER, 0600.
@@ -32,14 +35,25 @@ pub(super) fn open(options: &WriterOptions) -> Result<Log, StartError> {
     let lock = claim_folder(options)?;
     let heads = options.state.join(HEADS_FOLDER);
     folder(&heads)?;
-    let key = key(&options.state)?;
-    let found = last(&options.dir, &heads, &key)?;
+    let disk = options.disk();
+    let key = key(&options.state, &disk)?;
+    let found = last(&options.dir, (&heads, &key), &disk)?;
     let (position, finding) = match found {
         Some(found) => found,
         None => (begin()?, None),
     };
-    let folder = File::open(&options.dir).map_err(trouble("open", &options.dir))?;
-    let place = Place { dir: options.dir.clone(), folder, heads, key, _lock: lock };
+    let (base, finished, sealed_through) = past(&options.dir, &key, position.id)?;
+    let place = Place {
+        dir: options.dir.clone(),
+        heads,
+        disk: disk.clone(),
+        key,
+        outbox: options.outbox.clone(),
+        base,
+        finished,
+        sealed_through,
+        _lock: lock,
+    };
     let safe = position.seq;
     let mut log = Log::begin(place, position, now())?;
     let mut findings: Vec<String> = finding.into_iter().collect();
@@ -53,7 +67,7 @@ pub(super) fn open(options: &WriterOptions) -> Result<Log, StartError> {
     drain::lifecycle(&mut log, options, Lifecycle::Start, "");
     log.vouch(now(), false)?;
     // What they held is on disk. Until here the next start would find them again.
-    left.iter().try_for_each(rings::LeftBehind::remove)?;
+    left.iter().try_for_each(|rings| rings.remove(&disk))?;
     Ok(log)
 }
 
@@ -67,7 +81,8 @@ pub(super) fn adopt(options: &WriterOptions, own: LogId) {
         if !is_it {
             continue;
         }
-        let theirs = WriterOptions { dir, agent: String::new(), mode: None, policy: None, ..options.clone() };
+        let theirs =
+            WriterOptions { dir, agent: String::new(), mode: None, policy: None, outbox: None, ..options.clone() };
         match open(&theirs).and_then(|log| Ok(close(log, &theirs)?)) {
             // Its writer lives, or another start was faster.
             Ok(()) | Err(StartError::Held { .. }) => {}
@@ -81,6 +96,40 @@ fn close(mut log: Log, options: &WriterOptions) -> Result<(), Trouble> {
     log.seal(now())?;
     log.vouch(now(), true)?;
     log.trim()
+}
+
+/// What is before the last segment: the base, the tree over the segments that are finished, the last one that a seal covers. Only headers are
+/// read; what is between them is for `verify`.
+fn past(dir: &Path, key: &Key, log: LogId) -> Result<(Option<Base>, Tree, u64), StartError> {
+    let path = dir.join(BASE_FILE);
+    let damaged = |path: &Path, what: &str| StartError::Damaged { path: path.to_owned(), what: what.to_owned() };
+    let base = retire::base(dir).map_err(|what| damaged(&path, &what))?;
+    if base.as_ref().is_some_and(|base| base.key != key.public() || base.log != log) {
+        return Err(damaged(&path, "is not the base of this log"));
+    }
+    let mut tree = base.as_ref().map(|base| base.tree.clone()).unwrap_or_default();
+    let first = base.as_ref().map_or(1, |base| base.segment);
+    let mut segments = read::segments(dir).map_err(trouble("list", dir))?;
+    // What the base stands for may still be there.
+    segments.retain(|segment| segment.number >= first);
+    for (number, segment) in (first..).zip(&segments) {
+        let header = read::header(&segment.path).map_err(trouble("read", &segment.path))?;
+        let header = header.filter(|header| segment.number == number && header.log == log);
+        let Some(header) = header else {
+            return Err(damaged(&segment.path, "does not continue the segment before it"));
+        };
+        if number > first {
+            tree.push(merkle::leaf(&header.previous.0));
+        }
+    }
+    let mut sealed_through = 0;
+    for segment in segments.iter().rev() {
+        if read::ends_sealed(&segment.path).map_err(trouble("read", &segment.path))? {
+            sealed_through = segment.number;
+            break;
+        }
+    }
+    Ok((base, tree, sealed_through))
 }
 
 fn begin() -> Result<Position, StartError> {
@@ -129,7 +178,7 @@ fn holder(file: &mut File) -> String {
 }
 
 /// The signing key of the state folder, made when there is none.
-fn key(state: &Path) -> Result<Key, StartError> {
+fn key(state: &Path, disk: &Disk) -> Result<Key, StartError> {
     let path = state.join(KEY_FILE);
     let bad = |why| StartError::Key { path: path.clone(), why };
     let key = match File::open(&path) {
@@ -145,9 +194,9 @@ fn key(state: &Path) -> Result<Key, StartError> {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let (key, document) = Key::generate().map_err(|_| bad("no key could be made"))?;
-            if !claim(&path, &document).map_err(trouble("create", &path))? {
+            if !claim(&path, &document, disk).map_err(trouble("create", &path))? {
                 // Another first start was faster: its key is the key.
-                return self::key(state);
+                return self::key(state, disk);
             }
             key
         }
@@ -156,17 +205,18 @@ fn key(state: &Path) -> Result<Key, StartError> {
     let public = state.join(PUBLIC_KEY_FILE);
     let text = format!("{}\n", key.public());
     if std::fs::read_to_string(&public).ok().as_deref() != Some(text.as_str()) {
-        replace(&public, text.as_bytes()).map_err(trouble("replace", &public))?;
+        disk.replace(&public, text.as_bytes()).map_err(trouble("replace", &public))?;
     }
     Ok(key)
 }
 
 /// Puts a file in place as a whole unless there is one; says whether it did.
-fn claim(path: &Path, content: &[u8]) -> io::Result<bool> {
+fn claim(path: &Path, content: &[u8], disk: &Disk) -> io::Result<bool> {
+    disk.reach("create", path)?;
     let beside = path.with_extension(format!("new-{}", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(content)?;
-    file.sync_all()?;
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    disk.write((&file, &beside), content, 0)?;
+    disk.sync((&file, &beside))?;
     let linked = std::fs::hard_link(&beside, path);
     std::fs::remove_file(&beside)?;
     match linked {
@@ -177,17 +227,21 @@ fn claim(path: &Path, content: &[u8]) -> io::Result<bool> {
 }
 
 /// Where the log in `dir` ends, and what was not in order about it; `None` when there is no log.
-fn last(dir: &Path, heads: &Path, key: &Key) -> Result<Option<(Position, Option<String>)>, StartError> {
+fn last(
+    dir: &Path,
+    (heads, key): (&Path, &Key),
+    disk: &Disk,
+) -> Result<Option<(Position, Option<String>)>, StartError> {
     let mut segments = read::segments(dir).map_err(trouble("list", dir))?;
     let mut findings = Vec::new();
     while let Some(segment) = segments.pop() {
-        match end_of(&segment, heads, key, &mut findings)? {
+        match end_of(&segment, (heads, key), disk, &mut findings)? {
             Some(position) => {
                 return Ok(Some((position, (!findings.is_empty()).then(|| findings.join("; ")))));
             }
             // A crash while the segment was begun: not even its header is whole.
             None => {
-                let aside = aside(&segment.path, 0)?;
+                let aside = aside(&segment.path, 0, disk)?;
                 findings.push(format!("a segment without a whole header was set aside in {}", name(&aside)));
             }
         }
@@ -198,8 +252,8 @@ fn last(dir: &Path, heads: &Path, key: &Key) -> Result<Option<(Position, Option<
 /// Where a segment ends; `None` when it is shorter than its header.
 fn end_of(
     segment: &SegmentFile,
-    heads: &Path,
-    key: &Key,
+    (heads, key): (&Path, &Key),
+    disk: &Disk,
     findings: &mut Vec<String>,
 ) -> Result<Option<Position>, StartError> {
     let damaged = |what: String| StartError::Damaged { path: segment.path.clone(), what };
@@ -243,7 +297,7 @@ fn end_of(
         return Err(damaged("is not the log that its signed head speaks of".to_owned()));
     }
     if torn {
-        let aside = aside(&segment.path, offset)?;
+        let aside = aside(&segment.path, offset, disk)?;
         findings.push(format!(
             "{} holds what followed the last whole record of segment {}",
             name(&aside),
@@ -253,7 +307,7 @@ fn end_of(
     if !closed {
         // A crash leaves place reserved beyond the end of the file.
         let file = OpenOptions::new().write(true).open(&segment.path);
-        file.and_then(|file| super::log::trim(&file)).map_err(trouble("trim", &segment.path))?;
+        file.and_then(|file| disk.trim(&file, &segment.path)).map_err(trouble("trim", &segment.path))?;
     }
     if head.is_some() && !closed {
         let after = records - vouched;
@@ -292,21 +346,25 @@ fn signed_head(
 }
 
 /// Moves what follows `offset` to a file beside, on disk before it is cut off.
-fn aside(segment: &Path, offset: u64) -> Result<PathBuf, Trouble> {
+fn aside(segment: &Path, offset: u64, disk: &Disk) -> Result<PathBuf, Trouble> {
     let path = segment.with_extension(format!("torn-{offset}"));
     let copy = || -> io::Result<()> {
         let mut from = OpenOptions::new().read(true).write(true).open(segment)?;
         from.seek(SeekFrom::Start(offset))?;
         let mut to = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        disk.reach("write to", &path)?;
         io::copy(&mut from, &mut to)?;
+        disk.reach("sync", &path)?;
         to.sync_all()?;
         if offset < HEADER_BYTES as u64 {
+            disk.reach("remove", segment)?;
             std::fs::remove_file(segment)?;
         } else {
+            disk.reach("cut", segment)?;
             from.set_len(offset)?;
             from.sync_all()?;
         }
-        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        path.parent().map_or(Ok(()), |folder| disk.sync_folder(folder))
     };
     copy().map_err(trouble("set aside the torn end of", segment))?;
     Ok(path)

@@ -20,6 +20,7 @@ use super::super::facts::{DecisionId, Nanos};
 use super::super::record::{Body, Outcome, Schema, body};
 use super::super::ring::{self, Claim, Committed, Head, Revived, Tail};
 use super::super::segment::LogId;
+use super::disk::Disk;
 use super::log::Log;
 use super::{StartError, Trouble, drain, lock, now, open, random, trouble};
 use crate::limits::{
@@ -114,6 +115,7 @@ pub(super) struct RingFile {
     path: PathBuf,
     preamble: Preamble,
     map: Arc<MmapRaw>,
+    disk: Disk,
     /// Holds the lock.
     _file: File,
 }
@@ -121,7 +123,7 @@ pub(super) struct RingFile {
 impl RingFile {
     /// A new file for the rings of a log, under a name that nobody looks at before [`RingFile::publish`].
     pub(super) fn create(
-        state: &Path,
+        (state, disk): (&Path, Disk),
         (log, dir): (LogId, &Path),
         (rings, ring_bytes): (usize, usize),
     ) -> Result<Self, StartError> {
@@ -131,17 +133,11 @@ impl RingFile {
         let (boot, process, ring_bytes) = (boot_id(), std::process::id(), ring::rounded(ring_bytes));
         let preamble = Preamble { log, boot, process, rings, ring_bytes };
         let beside = with_end(&path, NEW);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&beside)
-            .map_err(trouble("create", &beside))?;
+        let file = disk.create(&beside).map_err(trouble("create", &beside))?;
         let made = || -> io::Result<Arc<MmapRaw>> {
             // Every block now: a mapping of a hole would end the process where a full disk refuses a page.
             allocate(&file, preamble.file_bytes())?;
-            file.write_all_at(&preamble.encode(dir), 0)?;
+            disk.write((&file, &beside), &preamble.encode(dir), 0)?;
             lock::take(&file)?;
             map(&file, &preamble)
         };
@@ -149,7 +145,7 @@ impl RingFile {
             let _ = std::fs::remove_file(&beside);
             trouble("make", &beside)(error)
         })?;
-        Ok(Self { path, preamble, map, _file: file })
+        Ok(Self { path, preamble, map, disk, _file: file })
     }
 
     /// The ends of one ring, once each.
@@ -160,19 +156,13 @@ impl RingFile {
 
     /// From here on the next start finds it.
     pub(super) fn publish(&self) -> Result<(), Trouble> {
-        std::fs::rename(with_end(&self.path, NEW), &self.path).map_err(trouble("rename to", &self.path))
+        self.disk.rename(&with_end(&self.path, NEW), &self.path).map_err(trouble("rename to", &self.path))
     }
 
+    /// Back after a power cut, it would be taken for rings whose content was lost: the name is gone from the disk too.
     pub(super) fn remove(&self) -> Result<(), Trouble> {
-        remove(&self.path)
+        self.disk.remove(&self.path).map_err(trouble("remove", &self.path))
     }
-}
-
-fn remove(path: &Path) -> Result<(), Trouble> {
-    let removed = std::fs::remove_file(path);
-    // Back after a power cut, it would be taken for rings whose content was lost.
-    let synced = removed.and_then(|()| path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()));
-    synced.map_err(trouble("remove", path))
 }
 
 fn map(file: &File, preamble: &Preamble) -> io::Result<Arc<MmapRaw>> {
@@ -370,7 +360,7 @@ impl LeftBehind {
         ))
     }
 
-    pub(super) fn remove(&self) -> Result<(), Trouble> {
-        remove(&self.path)
+    pub(super) fn remove(&self, disk: &Disk) -> Result<(), Trouble> {
+        disk.remove(&self.path).map_err(trouble("remove", &self.path))
     }
 }

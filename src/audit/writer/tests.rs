@@ -9,7 +9,10 @@ use super::super::verify::{self, Trust, Verdict as Verification, Why};
 use super::*;
 use crate::audit::{DecisionFacts, Lifecycle, OutcomeFacts, Producer, Refused, Verdict};
 
+mod faults;
+mod flood;
 mod killed;
+mod retiring;
 mod waiting;
 
 struct Folders {
@@ -27,6 +30,12 @@ impl Folders {
     fn options(&self) -> WriterOptions {
         WriterOptions::new(&self.dir, &self.state, 1)
     }
+}
+
+/// Folders in memory where there is such a place: a killed process leaves the same there as on a disk, and no start waits for a disk.
+fn quick_folders() -> Folders {
+    let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    Folders { dir: root.path().join("log"), state: root.path().join("state"), _root: root }
 }
 
 fn start(options: WriterOptions) -> (Writer, Producer) {

@@ -249,20 +249,28 @@ fn a_socket_path_that_the_kernel_would_cut_is_refused() {
 }
 
 #[test]
-fn what_this_version_cannot_do_is_refused_and_not_ignored() {
+fn an_audit_section_that_cannot_be_kept_is_refused() {
     let audit =
         |more: &str| refusal(&format!("audit: {{ dir: log, {more} }}\n{LOOPBACK}policy: p\nca: {{ dir: ca }}\n"));
     assert_eq!(
-        audit("durability: strict"),
-        "r.yaml:1:32: error: `audit.durability: strict` is not supported by this version yet (write `batched`: a power cut may cost the last few milliseconds, a crash nothing)"
+        audit("anchor: log/head"),
+        "r.yaml:1:28: error: `audit.anchor` lies in `audit.dir` (whoever rolls back the log would roll back what shows it: put it elsewhere)"
     );
     assert_eq!(
-        audit("on_full: block"),
-        "r.yaml:1:29: error: `audit.on_full: block` is not supported by this version yet (write `deny`: what cannot be recorded is refused)"
+        audit("anchor: \"http://witness/add\""),
+        "r.yaml:1:28: error: `audit.anchor` is a file, `unix:PATH` or `https://HOST/PATH`, found `http://witness/add` (what vouches for the log must not be changed on its way: use `https://`)"
+    );
+    for url in ["https://", "https://a@b/", "https://host:0/", "https://host:x/", "https://ho st/"] {
+        let said = audit(&format!("anchor: \"{url}\""));
+        assert!(said.contains("no URL that can be posted to"), "{url}: {said}");
+    }
+    assert_eq!(
+        audit("retention: {}"),
+        "r.yaml:1:31: error: `audit.retention` says neither `bytes` nor `age` (write `retention: { bytes: 20GiB, age: 90d }`, or remove it)"
     );
     assert_eq!(
-        audit("anchor: /x"),
-        "r.yaml:1:28: error: `audit.anchor` is not supported by this version yet (remove it; the signed head is kept in the state folder)"
+        audit("retention: { bytes: 1MiB }"),
+        "r.yaml:1:40: error: `audit.retention.bytes` is a size, found the text `1MiB` (write it like `20GiB`; at least 128 MiB)"
     );
     assert_eq!(
         audit("durability: sync"),

@@ -65,6 +65,18 @@ fn itself(totals: &Totals, report: &Report) -> Vec<MetricFamily> {
         ),
         gauge("ringfence_audit_writable", "1 while records reach the disk.", &[(&[], truth(report.audit.writable))]),
     ];
+    if let Some(anchor) = &report.audit.anchor {
+        families.push(gauge(
+            "ringfence_audit_anchored",
+            "1 while checkpoints of the audit log reach their second place.",
+            &[(&[], truth(anchor.failure.is_none()))],
+        ));
+        families.push(counter(
+            "ringfence_audit_checkpoints_total",
+            "Attempts to carry a checkpoint to its second place.",
+            &[(&[("result", "success")], anchor.deliveries as f64), (&[("result", "failure")], anchor.failures as f64)],
+        ));
+    }
     if let Some(digest) = &policy.digest {
         families.push(gauge(
             "ringfence_policy_info",

@@ -112,6 +112,19 @@ impl Proxy {
         Proxy::start_tls_at(choice, fixed(443), (origin, trust), rules)
     }
 
+    /// Starts a worker for clients of port 80 whose log is written as `writer` says.
+    pub(super) fn start_recording(
+        choice: Choice,
+        origin: SocketAddr,
+        rules: &str,
+        writer: impl FnOnce(WriterOptions) -> WriterOptions,
+    ) -> Proxy {
+        let text = format!("ringfence: v1\nupstreams:\n  {HOST}: {{ address: \"{origin}\" }}\nrules:\n{rules}");
+        let door = (fixed(80), Agents::One(TESTER.to_owned()));
+        let bounds = (Bounds::default(), engine::Options::default().buffers);
+        Proxy::launch_recording(choice, door, &text, tempfile::tempdir().unwrap(), bounds, writer)
+    }
+
     fn launch(choice: Choice, door: (Entrance, Agents), text: &str, folder: tempfile::TempDir) -> Proxy {
         let buffers = engine::Options::default().buffers;
         Proxy::launch_with(choice, door, text, folder, (Bounds::default(), buffers))
@@ -119,10 +132,21 @@ impl Proxy {
 
     fn launch_with(
         choice: Choice,
+        door: (Entrance, Agents),
+        text: &str,
+        folder: tempfile::TempDir,
+        bounds: (Bounds, u16),
+    ) -> Proxy {
+        Proxy::launch_recording(choice, door, text, folder, bounds, |options| options)
+    }
+
+    fn launch_recording(
+        choice: Choice,
         (entrance, agents): (Entrance, Agents),
         text: &str,
         folder: tempfile::TempDir,
         (bounds, buffers): (Bounds, u16),
+        writer: impl FnOnce(WriterOptions) -> WriterOptions,
     ) -> Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -132,7 +156,7 @@ impl Proxy {
         let trust = Arc::new(ClientConfig::builder().with_root_certificates(roots.clone()).with_no_client_auth());
         let identities = Identities::read(&policy, folder.path(), &Trust::system()).unwrap();
         let options = WriterOptions::new(folder.path().join("audit"), folder.path().join("state"), 1);
-        let (writer, mut seats) = Writer::start(options).unwrap();
+        let (writer, mut seats) = Writer::start(writer(options)).unwrap();
         let (office, office_thread) = Office::open(authority).unwrap();
         let (stub, stub_address) = stub();
         let seed = Seed {
@@ -171,6 +195,11 @@ impl Proxy {
     /// Sends a canary through the worker's door.
     pub(super) fn canary(&self) -> Result<(), String> {
         self.worker.canary()
+    }
+
+    /// Why the log cannot be written at the moment, if so.
+    pub(super) fn audit_failure(&self) -> Option<String> {
+        self.writer.failure()
     }
 
     /// Where the worker listens.
@@ -255,7 +284,7 @@ fn load(text: &str) -> policy::Policy {
 }
 
 /// One response: its head and as much body as it announces; `None` when the connection ended first.
-pub(super) fn response(stream: &mut impl Read) -> Option<String> {
+pub(crate) fn response(stream: &mut impl Read) -> Option<String> {
     let mut bytes = Vec::new();
     let mut octet = [0; 1];
     while !bytes.ends_with(b"\r\n\r\n") {
@@ -283,7 +312,7 @@ pub(super) fn response(stream: &mut impl Read) -> Option<String> {
 }
 
 /// An origin that hands each accepted connection to `script`, one after the other. What it received is what `script` sends on.
-pub(super) fn origin<T: Send + 'static>(
+pub(crate) fn origin<T: Send + 'static>(
     mut script: impl FnMut(TcpStream) -> T + Send + 'static,
 ) -> (SocketAddr, Receiver<T>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -303,7 +332,7 @@ pub(super) fn origin<T: Send + 'static>(
 }
 
 /// An origin under TLS, and the trust anchor that vouches for it as `name`.
-pub(super) fn tls_origin<T: Send + 'static>(
+pub(crate) fn tls_origin<T: Send + 'static>(
     name: &str,
     mut script: impl FnMut(StreamOwned<ServerConnection, TcpStream>) -> T + Send + 'static,
 ) -> (SocketAddr, Receiver<T>, String) {
@@ -316,7 +345,7 @@ pub(super) fn tls_origin<T: Send + 'static>(
 /// Reads one request: its head and as much body as it announces.
 ///
 /// Without the `Via` that tells our own requests to loopback, which are nearly all: it has claims of its own.
-pub(super) fn request(stream: &mut impl Read) -> Option<String> {
+pub(crate) fn request(stream: &mut impl Read) -> Option<String> {
     let own = format!("Via: 1.1 {}\r\n", crate::io::via::pseudonym());
     response(stream).map(|request| request.replacen(&own, "", 1))
 }

@@ -3,10 +3,11 @@
 mod bodies;
 mod bounds;
 mod doors;
-mod harness;
+pub(crate) mod harness;
 mod identity;
 mod names;
 mod passthrough;
+mod recording;
 mod refusals;
 mod relays;
 mod vectors;

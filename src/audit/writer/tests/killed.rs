@@ -133,12 +133,6 @@ fn loses_no_forwarded_request_to_2000_kills() {
     is_killed(2000);
 }
 
-/// Folders in memory where there is such a place: a killed process leaves the same there as on a disk, and no start waits for a disk.
-fn quick_folders() -> Folders {
-    let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-    Folders { dir: root.path().join("log"), state: root.path().join("state"), _root: root }
-}
-
 /// A log and its ring file as a killed process leaves them, and what it had forwarded.
 fn left_behind() -> (Folders, PathBuf, Vec<DecisionId>) {
     let folders = quick_folders();
@@ -234,7 +228,7 @@ fn change(path: &Path, at: u64, octets: &[u8]) {
 }
 
 /// Changes the first page and makes its sum right again.
-fn repage(path: &Path, at: usize, octets: &[u8]) {
+pub(super) fn repage(path: &Path, at: usize, octets: &[u8]) {
     let mut page = std::fs::read(path).unwrap()[..4096].to_vec();
     page[at..at + octets.len()].copy_from_slice(octets);
     let sum = crc32c::crc32c(&page[..4092]);

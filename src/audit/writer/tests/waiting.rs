@@ -17,7 +17,7 @@ impl Wake for Unpark {
 }
 
 /// Waits on this thread, and only as long as it is woken for.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     loop {
