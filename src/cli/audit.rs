@@ -33,7 +33,7 @@ enum AuditCommand {
     /// Say whether a log is what was written: OK, TAMPERED or UNVERIFIABLE
     #[command(after_help = "Example: ringfence audit verify ./audit\n\n\
         Exit status: 0 OK, 1 TAMPERED, 3 UNVERIFIABLE. A log is vouched for by its signed head and the public key under \
-        $RINGFENCE_STATE, by an anchor (a copy of the signed head that was kept elsewhere), or by both.")]
+        $RINGFENCE_STATE, by an anchor (a copy of the signed head, or a checkpoint, that was kept elsewhere), or by both.")]
     Verify(VerifyArgs),
     /// Print a proof that a decision is in its log, for `verify --proof`
     #[command(after_help = "Example: ringfence audit prove ./audit 5f1c9b0a6f2d4e83000000000000002a > proof\n\n\
@@ -49,7 +49,7 @@ struct VerifyArgs {
     /// A proof that `prove` has printed; without DIR it alone is verified
     #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
-    /// A signed head that was kept elsewhere: shows that nothing was cut off or rolled back since
+    /// A signed head or checkpoint that was kept elsewhere: shows that nothing was cut off or rolled back since
     #[arg(long, value_name = "FILE")]
     anchor: Option<PathBuf>,
 }
@@ -163,7 +163,11 @@ fn vouched_for(vouched: &Vouched) -> String {
         (true, unsigned) => format!("; a writer is at work, {unsigned} newer records await its next signature"),
     };
     let segments = if vouched.segments == 1 { "segment" } else { "segments" };
-    format!("{signed} records in {} {segments} ({}; key {key}){writing}", vouched.segments, by.join(", "))
+    let retired = match vouched.retired {
+        0 => String::new(),
+        retired => format!(", the first {retired} of them retired"),
+    };
+    format!("{signed} records{retired} in {} {segments} ({}; key {key}){writing}", vouched.segments, by.join(", "))
 }
 
 #[cfg(test)]

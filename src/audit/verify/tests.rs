@@ -333,7 +333,7 @@ fn sealed_again(sample: &Sample, key: &Key) -> (u64, crate::audit::chain::Link) 
         }
         let (seq, time) = (frame.seq, frame.time);
         let text = super::super::head::seal_text((header.log, 1), (0, seq), before, tree.root());
-        let seal = crate::audit::record::Seal {
+        let bare = crate::audit::record::Seal {
             segment: 1,
             records: seq,
             link: before.0,
@@ -341,10 +341,12 @@ fn sealed_again(sample: &Sample, key: &Key) -> (u64, crate::audit::chain::Link) 
             key: key.public().0,
             signature: key.sign(text.as_bytes()),
         };
-        let mut payload = [0; 256];
+        let mut payload = [0; 4096];
+        let seal =
+            crate::audit::record::IndexedSeal { seal: bare, index: *crate::audit::times::Index::default().spans() };
         let length = seal.encode(&mut payload).unwrap();
         let mut changed = whole[..start].to_vec();
-        let schema = crate::audit::record::Schema::BARE_SEAL;
+        let schema = crate::audit::record::Schema::SEAL;
         let link = super::super::segment::append(&mut changed, seq, time, schema, &payload[..length]);
         fs::write(&path, changed).unwrap();
         return (seq + 1, link);

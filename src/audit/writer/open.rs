@@ -38,10 +38,8 @@ pub(super) fn open(options: &WriterOptions) -> Result<Log, StartError> {
     let disk = options.disk();
     let key = key(&options.state, &disk)?;
     let found = last(&options.dir, (&heads, &key), &disk)?;
-    let (position, finding) = match found {
-        Some(found) => found,
-        None => (begin()?, None),
-    };
+    let (found, mut findings) = found;
+    let position = found.map_or_else(begin, Ok)?;
     let (base, finished, sealed_through) = past(&options.dir, &key, position.id)?;
     let place = Place {
         dir: options.dir.clone(),
@@ -56,7 +54,6 @@ pub(super) fn open(options: &WriterOptions) -> Result<Log, StartError> {
     };
     let safe = position.seq;
     let mut log = Log::begin(place, position, now())?;
-    let mut findings: Vec<String> = finding.into_iter().collect();
     let mut left = rings::left_behind(&options.state, log.id(), safe, &mut findings)?;
     for rings in &mut left {
         findings.push(rings.take_up(&mut log, options.segment_bytes)?);
@@ -227,18 +224,12 @@ fn claim(path: &Path, content: &[u8], disk: &Disk) -> io::Result<bool> {
 }
 
 /// Where the log in `dir` ends, and what was not in order about it; `None` when there is no log.
-fn last(
-    dir: &Path,
-    (heads, key): (&Path, &Key),
-    disk: &Disk,
-) -> Result<Option<(Position, Option<String>)>, StartError> {
+fn last(dir: &Path, (heads, key): (&Path, &Key), disk: &Disk) -> Result<(Option<Position>, Vec<String>), StartError> {
     let mut segments = read::segments(dir).map_err(trouble("list", dir))?;
     let mut findings = Vec::new();
     while let Some(segment) = segments.pop() {
         match end_of(&segment, (heads, key), disk, &mut findings)? {
-            Some(position) => {
-                return Ok(Some((position, (!findings.is_empty()).then(|| findings.join("; ")))));
-            }
+            Some(position) => return Ok((Some(position), findings)),
             // A crash while the segment was begun: not even its header is whole.
             None => {
                 let aside = aside(&segment.path, 0, disk)?;
@@ -246,10 +237,11 @@ fn last(
             }
         }
     }
-    Ok(None)
+    Ok((None, findings))
 }
 
-/// Where a segment ends; `None` when it is shorter than its header.
+/// Where a segment ends; `None` when its header never reached the disk. Whether anything was vouched for that it held is seen at the end of the
+/// segment before.
 fn end_of(
     segment: &SegmentFile,
     (heads, key): (&Path, &Key),
@@ -260,6 +252,9 @@ fn end_of(
     let mut reader = match read::open(&segment.path, Check::Links) {
         Ok(reader) => reader,
         Err(ReadError::Damaged { offset: 0, fault: Fault::Torn }) => return Ok(None),
+        Err(ReadError::Damaged { offset: 0, fault: Fault::NotASegment }) if was_lost(&segment.path)? => {
+            return Ok(None);
+        }
         Err(ReadError::Damaged { offset, fault }) => return Err(damaged(format!("offset {offset}: {fault}"))),
         Err(ReadError::Io(error)) => return Err(trouble("read", &segment.path)(error).into()),
     };
@@ -314,6 +309,17 @@ fn end_of(
         findings.push(format!("the last writer did not close the log; {after} records after its last signed head"));
     }
     Ok(Some(Position { id: header.log, segment: segment.number, seq: records, link: reader.link() }))
+}
+
+/// Whether zeros stand where the header should: the write was lost, in a power cut that kept a later one or in a sync that failed. Not where a
+/// seal follows, because everything before a seal was on disk before it.
+fn was_lost(path: &Path) -> Result<bool, Trouble> {
+    let looked = || -> io::Result<bool> {
+        let mut header = [0; HEADER_BYTES];
+        File::open(path)?.read_exact(&mut header)?;
+        Ok(header == [0; HEADER_BYTES] && !read::holds_a_seal(path, 0)?)
+    };
+    looked().map_err(trouble("read", path))
 }
 
 /// The signed head of a log. Absent, or signed by another key, it vouches for nothing, which is a finding; forged, it refuses the start.

@@ -244,6 +244,25 @@ fn takes_up_a_log_whose_last_segment_is_not_even_begun() {
 }
 
 #[test]
+fn takes_up_a_log_whose_last_header_was_lost_unless_a_seal_follows() {
+    let folders = folders();
+    crash(&folders, |length| length);
+    let (first, second) = (folders.dir.join(read::segment_name(1)), folders.dir.join(read::segment_name(2)));
+    // A later write reached the disk, the first did not: zeros, then what was a record.
+    let records = std::fs::read(&first).unwrap()[128..600].to_vec();
+    std::fs::write(&second, [vec![0; 128], records].concat()).unwrap();
+    let (writer, producer) = start(folders.options());
+    drop(producer);
+    writer.finish().unwrap();
+    assert!(is_ok(&folders), "{:?}", verdict(&folders));
+    assert!(folders.dir.join("00000002.torn-0").exists());
+    // Everything before a seal was on disk before it was, so this is no crash.
+    let sealed = std::fs::read(&second).unwrap();
+    std::fs::write(folders.dir.join(read::segment_name(3)), [&[0; 128], &sealed[128..]].concat()).unwrap();
+    assert!(matches!(Writer::start(folders.options()), Err(StartError::Damaged { .. })));
+}
+
+#[test]
 fn does_not_continue_a_log_that_was_cut_before_its_head() {
     let folders = folders();
     let (writer, producer) = start(folders.options());

@@ -14,10 +14,19 @@ fn options(folders: &Folders, retention: Retention) -> WriterOptions {
 fn fill(options: WriterOptions, segments: u64) {
     let dir = options.dir.clone();
     let (writer, producer) = start(options);
-    let last = || read::segments(&dir).unwrap().last().unwrap().number;
-    let until = last() + segments;
-    while last() < until {
-        let _ = producer.deny(Nanos(1), &denial());
+    let last = || read::segments(&dir).unwrap().pop().unwrap();
+    let end = || {
+        let last = last();
+        (last.number, std::fs::metadata(last.path).map_or(0, |metadata| metadata.len()))
+    };
+    let until = last().number + segments;
+    while last().number < until {
+        // A few at a time, so that no burst makes one segment as long as several.
+        let before = end();
+        (0..4).for_each(|number| drop(producer.deny(Nanos(number), &denial())));
+        while end() == before {
+            std::thread::yield_now();
+        }
     }
     drop(producer);
     writer.finish().unwrap();
