@@ -69,6 +69,14 @@ pub const RPC_NAME_BYTES_MAX: usize = TARGET_BYTES_MAX;
 pub const RPC_INPUTS_MAX: usize = 64;
 /// Most entries of the lists in one result.
 pub const RPC_LIST_ENTRIES_MAX: usize = 10_000;
+/// Requests of one MCP conversation that wait for their answers, in each direction.
+pub const MCP_REQUESTS_MAX: usize = 1024;
+/// Tools of one server that are pinned.
+pub const PINS_PER_SERVER_MAX: usize = 1024;
+/// Longest definition of a tool whose text is kept beside its digest.
+pub const PIN_DEFINITION_BYTES_MAX: usize = 8 * 1024;
+/// Longest file of pins: every tool with a name and two definitions of full length, escaped.
+pub const PIN_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Longest MCP session id.
 pub const MCP_SESSION_BYTES_MAX: usize = 512;
 
@@ -314,6 +322,14 @@ pub const CANARY_WAIT: Duration = Duration::from_secs(5);
 pub const ENGINE_WAIT: Duration = Duration::from_secs(5);
 /// Longest answer of a container engine that is read.
 pub const ENGINE_ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Bytes of one read from a standard stream.
+pub const STDIO_READ_BYTES: usize = 64 * 1024;
+/// Bytes of one write to a standard stream that is not ours alone: what a pipe that is ready takes (`PIPE_BUF` of pipe(7)).
+pub const STDIO_WRITE_BYTES: usize = 4096;
+/// Bytes that wait for one side of `ringfence mcp` before the other side is read again.
+pub const STDIO_QUEUE_BYTES_MAX: usize = 256 * 1024;
+/// How long the client of an ended server has to take the rest of what it said, without taking a byte.
+pub const STDIO_FLUSH_WAIT: Duration = Duration::from_secs(5);
 /// How often the proxy looks whether its policy has changed.
 pub const RELOAD_EVERY: Duration = Duration::from_millis(500);
 /// Orders to a worker that wait.

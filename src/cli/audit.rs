@@ -12,7 +12,7 @@ use crate::config;
 
 mod csv;
 mod decode;
-mod escape;
+pub(super) mod escape;
 mod fields;
 mod json;
 mod prove;

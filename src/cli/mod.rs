@@ -19,6 +19,7 @@ pub mod demo;
 pub mod doctor;
 pub mod engine;
 pub mod env;
+pub mod mcp;
 pub mod policy;
 pub mod proxy;
 pub mod redirect;
@@ -46,6 +47,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Run a command so that every outbound connection is governed
     Run(run::RunArgs),
+    /// Govern an MCP server on standard streams, and review its tools
+    Mcp(mcp::McpArgs),
     /// Govern the connections of other containers, pods or clients
     Proxy(proxy::ProxyArgs),
     /// Show and hand out the certificate authority that agents trust
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
         _ if arguments.version => version(),
         Some(Command::Demo(args)) => demo::run(args),
         Some(Command::Run(args)) => run::run(args),
+        Some(Command::Mcp(args)) => mcp::run(args),
         Some(Command::Proxy(args)) => proxy::run(args),
         Some(Command::Ca(args)) => ca::run(args),
         Some(Command::Env(args)) => env::run(args),

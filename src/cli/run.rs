@@ -93,8 +93,18 @@ pub fn run(args: RunArgs) -> ExitCode {
     }
 }
 
-/// Reads and compiles a policy file, and prints its problems. `Err` is the exit code.
+/// The same, of a policy that the proxy supplies every fact for. `Err` is the exit code.
 pub(crate) fn read_policy(file: &Path) -> Result<Policy, ExitCode> {
+    let policy = compile_policy(file)?;
+    if let Some(unsupplied) = facts::unsupplied(&policy) {
+        eprintln!("ringfence: {}: {unsupplied}", file.display());
+        return Err(ExitCode::from(2));
+    }
+    Ok(policy)
+}
+
+/// Reads and compiles a policy file, whatever it speaks about, and prints its problems. `Err` is the exit code.
+pub(crate) fn compile_policy(file: &Path) -> Result<Policy, ExitCode> {
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file).map_err(|error| {
         eprintln!("ringfence: {name}: cannot be read: {error}");
@@ -104,15 +114,11 @@ pub(crate) fn read_policy(file: &Path) -> Result<Policy, ExitCode> {
     for problem in &loaded.problems {
         eprintln!("{problem}");
     }
-    let policy = loaded.policy.ok_or(ExitCode::from(2))?;
-    if let Some(unsupplied) = facts::unsupplied(&policy) {
-        eprintln!("ringfence: {name}: {unsupplied}");
-        return Err(ExitCode::from(2));
-    }
-    Ok(policy)
+    loaded.policy.ok_or(ExitCode::from(2))
 }
 
-fn base_name(command: &[OsString]) -> String {
+/// What a command is called.
+pub(crate) fn base_name(command: &[OsString]) -> String {
     let name = command.first().map(Path::new).and_then(Path::file_name);
     name.map_or_else(|| "agent".to_owned(), |name| name.to_string_lossy().into_owned())
 }

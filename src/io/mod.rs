@@ -8,6 +8,8 @@
 pub mod admin;
 pub mod doctor;
 pub mod engine;
+#[allow(dead_code, unused_imports, reason = "the transport over HTTP uses the rest")]
+pub mod mcp;
 pub mod metrics;
 pub mod mint;
 pub mod netns;
@@ -15,6 +17,7 @@ pub mod proxy;
 pub mod redirect;
 pub mod run;
 pub mod status;
+pub mod stdio;
 
 mod admit;
 mod anchor;

@@ -191,7 +191,7 @@ fn plan(options: &Options, audit: &Path) -> Plan {
 }
 
 /// A name for the run that sorts by time.
-fn run_id() -> String {
+pub(crate) fn run_id() -> String {
     let now = jiff::Timestamp::now();
     format!("{}-{}", now.strftime("%Y%m%dT%H%M%S.%3fZ"), std::process::id())
 }

@@ -19,7 +19,8 @@ use std::borrow::Cow;
 use self::draft::Drafts;
 use self::uri::Uri;
 use super::Progress;
-use super::json::{Facts, Layout, Pointers, Scanner, Step};
+use super::json::{self, Facts, Layout, Pointers, Scanner, Step};
+use crate::limits::RPC_ID_BYTES_MAX;
 
 pub use self::error::RpcError;
 pub use self::version::Version;
@@ -78,6 +79,24 @@ impl Body<'_> {
     /// Whether an endpoint that nobody has declared speaks MCP here: some message has a method of MCP's. (A header of MCP's says so, too.)
     pub fn is_mcp(&self) -> bool {
         self.messages.iter().any(|message| message.call().is_some_and(|call| is_mcp_method(&call.method)))
+    }
+}
+
+/// The id in a strict JSON text that is no message all the same: of what would be a request, or of what would be an answer.
+pub fn recover_id(bytes: &[u8], of_request: bool) -> Option<Id<'static>> {
+    let pointers = Pointers::new(["/id", "/method"]);
+    let facts = json::facts(bytes, Layout::Free, &pointers).ok()?;
+    if facts.value("/method").is_some() != of_request {
+        return None;
+    }
+    match facts.value("/id")? {
+        json::Value::Text(text) if text.len() <= RPC_ID_BYTES_MAX => Some(Id::Text(text).into_owned()),
+        json::Value::Number(digits) => {
+            let digits = str::from_utf8(digits).ok()?;
+            let is_plain = digits.parse::<i64>().is_ok_and(|number| number.to_string() == digits);
+            is_plain.then(|| Id::Number(Cow::Borrowed(digits)).into_owned())
+        }
+        _ => None,
     }
 }
 

@@ -40,7 +40,7 @@ pub use glob::Glob;
 pub use host::{HostError, HostKey, HostPattern};
 pub use matcher::{Matcher, Scalar, Test};
 pub use model::{
-    Access, Condition, Conditions, Effect, McpEndpoint, McpNames, McpServer, Mode, Named, Rule, Upstream,
+    Access, Condition, Conditions, Effect, Hidden, McpEndpoint, McpNames, McpServer, Mode, Named, Pin, Rule, Upstream,
     UpstreamAddress, UpstreamKey,
 };
 pub use number::Number;
@@ -205,6 +205,26 @@ impl Policy {
     /// The declared MCP servers, in the order of the file.
     pub fn mcp_servers(&self) -> &[McpServer] {
         &self.model.servers
+    }
+
+    /// What becomes of changed tools of a server. Of one that is not declared a change is recorded only.
+    pub fn pin(&self, server: &str) -> Pin {
+        self.declared(server).map_or(Pin::Warn, |declared| declared.pin)
+    }
+
+    /// What becomes of hidden characters in a server's descriptions.
+    pub fn hidden(&self, server: &str) -> Hidden {
+        self.declared(server).map_or(Hidden::Strip, |declared| declared.hidden)
+    }
+
+    fn declared(&self, server: &str) -> Option<&McpServer> {
+        self.model.servers.iter().find(|declared| *declared.name == *server)
+    }
+
+    /// The JSON pointers of the arguments of messages that some rule speaks about.
+    pub fn argument_pointers(&self) -> impl Iterator<Item = &str> {
+        let named = self.model.rules.iter().flat_map(|rule| rule.when.arguments.iter().flatten());
+        named.map(|named| &*named.name)
     }
 
     /// Whether TLS to a host is passed through unread, where a decision about a [`Subject::tunnel`] allows it.

@@ -269,6 +269,32 @@ pub struct McpServer {
     pub name: Box<str>,
     /// Where it is.
     pub endpoint: McpEndpoint,
+    /// `pin`
+    pub pin: Pin,
+    /// `hidden`
+    pub hidden: Hidden,
+}
+
+/// What becomes of a tool whose definition has changed since it was pinned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pin {
+    /// It is hidden and its calls are denied.
+    #[default]
+    Enforce,
+    /// The change is recorded.
+    Warn,
+    /// Tools are not pinned.
+    Off,
+}
+
+/// What becomes of a description with characters that nobody sees.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Hidden {
+    /// Whatever it describes is hidden.
+    #[default]
+    Refuse,
+    /// It goes on without them.
+    Strip,
 }
 
 /// Where an MCP server is.

@@ -94,6 +94,27 @@ struct McpServer {
     url: Option<String>,
     /// The name that `ringfence mcp --server` gives it.
     stdio: Option<String>,
+    /// A tool that has changed since it was pinned: enforce (default) hides and denies it, warn records it.
+    pin: Option<Pin>,
+    /// A description with characters that nobody sees: refuse (default) hides what it describes, strip removes them.
+    hidden: Option<Hidden>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[allow(dead_code, reason = "only the shape is used")]
+enum Pin {
+    Enforce,
+    Warn,
+    Off,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[allow(dead_code, reason = "only the shape is used")]
+enum Hidden {
+    Refuse,
+    Strip,
 }
 
 #[derive(JsonSchema)]

@@ -13,7 +13,7 @@ pub(super) fn is_unsafe(letter: char) -> bool {
 }
 
 /// `text` with every unsafe character written as `\u{…}`.
-pub(super) fn terminal(text: &str) -> Cow<'_, str> {
+pub(in crate::cli) fn terminal(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }

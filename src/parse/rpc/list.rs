@@ -50,7 +50,18 @@ pub enum Fate {
 impl Of {
     const ALL: [Of; 4] = [Of::Tools, Of::Resources, Of::ResourceTemplates, Of::Prompts];
 
-    fn list(self) -> &'static str {
+    /// The method that asks for such a list.
+    pub fn method(self) -> &'static str {
+        match self {
+            Of::Tools => "tools/list",
+            Of::Resources => "resources/list",
+            Of::ResourceTemplates => "resources/templates/list",
+            Of::Prompts => "prompts/list",
+        }
+    }
+
+    /// The name of the list in a result.
+    pub fn list(self) -> &'static str {
         match self {
             Of::Tools => "tools",
             Of::Resources => "resources",

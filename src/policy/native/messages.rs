@@ -2,7 +2,7 @@
 
 use super::super::glob::Glob;
 use super::super::host::{self, HostPattern};
-use super::super::model::{Effect, McpEndpoint, McpNames, McpServer, Rule};
+use super::super::model::{Effect, Hidden, McpEndpoint, McpNames, McpServer, Pin, Rule};
 use super::super::path::PathPattern;
 use super::super::problem::{Place, Problems, did_you_mean};
 use super::super::subject::Scheme;
@@ -66,9 +66,7 @@ fn refuse_impossible(names: &McpNames, place: Place, problems: &mut Problems) {
     }
 }
 
-pub(super) const SERVER: [&str; 2] = ["url", "stdio"];
-/// Keys of a server that this version refuses instead of evaluating.
-const SERVER_LATER: [&str; 2] = ["pin", "hidden"];
+pub(super) const SERVER: [&str; 4] = ["url", "stdio", "pin", "hidden"];
 
 /// `mcp_servers`.
 pub(super) fn servers(node: &Node, problems: &mut Problems) -> Vec<McpServer> {
@@ -85,15 +83,25 @@ pub(super) fn servers(node: &Node, problems: &mut Problems) -> Vec<McpServer> {
             let message = format!("`{}` is the same endpoint as `{}`", entry.key, same.name);
             problems.error(entry.place, message, "one endpoint has one name; remove one of them");
         }
-        servers.push(McpServer { name: entry.key.as_str().into(), endpoint });
+        let pins = [("enforce", Pin::Enforce), ("warn", Pin::Warn), ("off", Pin::Off)];
+        let pin = word(entry, "pin", &pins, problems);
+        let hidden = word(entry, "hidden", &[("refuse", Hidden::Refuse), ("strip", Hidden::Strip)], problems);
+        servers.push(McpServer { name: entry.key.as_str().into(), endpoint, pin, hidden });
     }
     servers
+}
+
+/// One of the words of a key; the first where the key is absent.
+fn word<T: Copy + Default>(server: &Entry, key: &str, words: &[(&str, T)], problems: &mut Problems) -> T {
+    let entries = if let Value::Map(entries) = &server.node.value { entries.as_slice() } else { &[] };
+    let entry = entries.iter().find(|entry| entry.key == key);
+    entry.and_then(|entry| values::choice(&entry.node, key, words, problems)).unwrap_or_default()
 }
 
 fn endpoint(entry: &Entry, problems: &mut Problems) -> Option<McpEndpoint> {
     let entries = map(&entry.node, "an MCP server", problems);
     for entry in entries {
-        refuse_unknown(entry, &SERVER, &SERVER_LATER, "an MCP server", problems);
+        refuse_unknown(entry, &SERVER, &[], "an MCP server", problems);
     }
     let find = |key: &str| entries.iter().find(|entry| entry.key == key);
     match (find("url"), find("stdio")) {

@@ -1,4 +1,4 @@
-use super::super::{Problem, Severity, Source, load};
+use super::super::{Hidden, Pin, Problem, Severity, Source, load};
 
 fn problems(text: &str) -> Vec<Problem> {
     load(Source { name: "p.yaml", text }).problems
@@ -165,9 +165,21 @@ fn refuses_every_key_of_later_versions_by_name() {
     let found = lines(&rule("ask: someone"));
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].contains("p.yaml:4:5: error: `ask` is not supported by this version yet"), "{found:?}");
-    let servers = "mcp_servers: { a: { url: \"https://a.example/mcp\", pin: off } }";
-    let found = lines(&format!("ringfence: v1\nrules: []\n{servers}\n"));
-    assert!(found[0].contains("error: `pin` is not supported by this version yet"), "{found:?}");
+}
+
+#[test]
+fn a_server_says_what_becomes_of_changed_tools_and_hidden_characters() {
+    let text = "ringfence: v1\nrules: []\nmcp_servers:\n  a: { stdio: a, pin: off }\n  b: { stdio: b, pin: warn, hidden: strip }\n  c: { stdio: c }\n";
+    let policy = load(Source { name: "p.yaml", text }).policy.unwrap();
+    assert_eq!((policy.pin("a"), policy.hidden("a")), (Pin::Off, Hidden::Refuse));
+    assert_eq!((policy.pin("b"), policy.hidden("b")), (Pin::Warn, Hidden::Strip));
+    assert_eq!((policy.pin("c"), policy.hidden("c")), (Pin::Enforce, Hidden::Refuse));
+    // Of a server that nobody has declared a change is recorded only.
+    assert_eq!((policy.pin("d"), policy.hidden("d")), (Pin::Warn, Hidden::Strip));
+    for (pin, part) in [("of", "`pin` cannot be `of`"), ("[off]", "`pin` is one of enforce, warn, off")] {
+        let found = lines(&format!("ringfence: v1\nrules: []\nmcp_servers: {{ a: {{ stdio: a, pin: {pin} }} }}\n"));
+        assert!(found[0].contains(part), "{found:?}");
+    }
 }
 
 #[test]
