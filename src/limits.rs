@@ -220,6 +220,14 @@ pub const AUDIT_DRAIN_AIM_BYTES: usize = 64 * 1024;
 pub const AUDIT_POLL_MIN: Duration = Duration::from_micros(50);
 /// See [`AUDIT_POLL_MIN`].
 pub const AUDIT_POLL_MAX: Duration = Duration::from_millis(5);
+/// Between two looks of `decode --follow` for what is new.
+pub const AUDIT_FOLLOW_WAIT: Duration = Duration::from_millis(100);
+/// Records that `decode --follow` reads of one log before it looks at the next, and whether it shall end.
+pub const AUDIT_FOLLOW_RECORDS: usize = 4096;
+/// Most rules, hosts, agents or codes that `stats` tells apart; what comes later is counted together.
+pub const AUDIT_STATS_KEYS_MAX: usize = 100_000;
+/// Most selected decisions whose outcome `stats` waits for; outcomes of later ones are not counted.
+pub const AUDIT_STATS_OPEN_MAX: usize = 1_000_000;
 /// Between two attempts to write after the disk refused.
 pub const AUDIT_RETRY_WAIT: Duration = Duration::from_millis(200);
 /// At shutdown: how long the writer waits for producers that still live and for a disk that still refuses.

@@ -10,12 +10,19 @@ use crate::audit::read;
 use crate::audit::verify::{self, Trust, Verdict, Vouched};
 use crate::config;
 
+mod agt;
 mod csv;
 mod decode;
 pub(super) mod escape;
 mod fields;
+mod filter;
+mod follow;
 mod json;
+mod picture;
 mod prove;
+mod scratch;
+mod source;
+mod stats;
 mod table;
 
 /// Arguments of `ringfence audit`.
@@ -28,8 +35,17 @@ pub struct AuditArgs {
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
     /// Print the records of logs or segment files
-    #[command(after_help = "Example: ringfence audit decode ./audit --verdict deny --since 1h --format table")]
+    #[command(after_help = "Examples:\n  \
+        ringfence audit decode ./audit --verdict deny --since 1h --format table\n  \
+        ringfence audit decode ./audit --follow --since 0s\n  \
+        ringfence audit decode ./audit --format agt --agt-key secret > entries.jsonl\n\n\
+        Exit status: 0 everything was read, 1 a log is damaged. With --since and --until, sealed segments are read only where their \
+        index says that these times may be.")]
     Decode(decode::DecodeArgs),
+    /// Count records by kind, verdict, rule, host, agent and code, with latency percentiles
+    #[command(after_help = "Example: ringfence audit stats ./audit --since 1h\n\n\
+        With filters about decisions, the outcomes of the decisions they select are counted too.")]
+    Stats(stats::StatsArgs),
     /// Say whether a log is what was written: OK, TAMPERED or UNVERIFIABLE
     #[command(after_help = "Example: ringfence audit verify ./audit\n\n\
         Exit status: 0 OK, 1 TAMPERED, 3 UNVERIFIABLE. A log is vouched for by its signed head and the public key under \
@@ -62,6 +78,7 @@ const UNVERIFIABLE: u8 = 3;
 pub fn run(args: AuditArgs) -> ExitCode {
     let done = match args.command {
         AuditCommand::Decode(args) => decode::run(&args),
+        AuditCommand::Stats(args) => stats::run(&args),
         AuditCommand::Verify(args) => verify(&args),
         AuditCommand::Prove(args) => prove::run(&args),
     };

@@ -1,9 +1,8 @@
 //! RFC 4180, one column for each name of the contract; nested names with a dot.
 
-use std::io::Write as _;
-
 use super::escape;
 use super::fields::{NAMES, Sink, Value, visit};
+use super::scratch::Scratch;
 use crate::audit::record::Body;
 use crate::audit::segment::Frame;
 
@@ -14,65 +13,69 @@ pub(super) fn header(out: &mut Vec<u8>) {
 }
 
 /// Appends a record to `out`.
-pub(super) fn line(frame: &Frame<'_>, body: Body<'_>, out: &mut Vec<u8>) {
-    let mut cells = Cells::default();
-    visit(frame, body, &mut cells);
-    for (at, cell) in cells.0.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(cell);
-    }
+pub(super) fn line(frame: &Frame<'_>, body: Body<'_>, scratch: &mut Scratch, out: &mut Vec<u8>) {
+    let mut row = Row { out, at: 0 };
+    visit(frame, body, scratch, &mut row);
+    let left = NAMES.len() - 1 - row.at;
+    row.out.extend(std::iter::repeat_n(b',', left));
     out.extend_from_slice(b"\r\n");
 }
 
-/// One cell a name.
-struct Cells([Vec<u8>; NAMES.len()]);
-
-impl Default for Cells {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| Vec::new()))
-    }
+/// A row under way. Fields come in the order of the columns.
+struct Row<'a> {
+    out: &'a mut Vec<u8>,
+    /// The column that is being written.
+    at: usize,
 }
 
-impl Cells {
+impl Row<'_> {
+    /// Goes on to a column; writes nothing where there is none of that name.
     fn put(&mut self, is_name: impl Fn(&str) -> bool, write: impl FnOnce(&mut Vec<u8>)) {
-        if let Some(cell) = NAMES.iter().position(|name| is_name(name)).and_then(|at| self.0.get_mut(at)) {
-            write(cell);
+        if let Some(steps) = NAMES[self.at..].iter().position(|name| is_name(name)) {
+            self.out.extend(std::iter::repeat_n(b',', steps));
+            self.at += steps;
+            write(self.out);
+        }
+    }
+
+    /// Goes on to the column of a nested name.
+    fn put_nested(&mut self, name: &str, inner: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        let is_name = |column: &str| column.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')) == Some(inner);
+        self.put(is_name, write);
+    }
+}
+
+impl Sink for Row<'_> {
+    fn field(&mut self, name: &'static str, value: Value<'_>) {
+        match value {
+            Value::Map(entries) => {
+                for (inner, value) in entries {
+                    self.put_nested(name, inner, |out| number(*value, out));
+                }
+            }
+            Value::Texts(entries) => {
+                for (inner, text) in entries.iter().filter(|(_, text)| !text.is_empty()) {
+                    self.put_nested(name, inner, |out| quoted(text, out));
+                }
+            }
+            _ => self.put(|column| column == name, |out| cell(value, out)),
         }
     }
 }
 
-impl Sink for Cells {
-    fn field(&mut self, name: &'static str, value: Value<'_>) {
-        if let Value::Map(entries) = value {
-            for (inner, number) in entries {
-                let is_name =
-                    |column: &str| column.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')) == Some(inner);
-                self.put(is_name, |cell| drop(write!(cell, "{number}")));
-            }
-            return;
-        }
-        if let Value::Texts(entries) = value {
-            for (inner, text) in entries {
-                let is_name =
-                    |column: &str| column.strip_prefix(name).and_then(|rest| rest.strip_prefix('.')) == Some(inner);
-                self.put(is_name, |cell| quoted(text, cell));
-            }
-            return;
-        }
-        self.put(
-            |column| column == name,
-            |cell| match value {
-                Value::Text(text) => quoted(text, cell),
-                Value::Number(number) => drop(write!(cell, "{number}")),
-                Value::False => cell.extend_from_slice(b"false"),
-                Value::True => cell.extend_from_slice(b"true"),
-                Value::List(words) => cell.extend_from_slice(words.join(" ").as_bytes()),
-                Value::Map(_) | Value::Texts(_) => {}
-            },
-        );
+fn cell(value: Value<'_>, out: &mut Vec<u8>) {
+    match value {
+        Value::Text(text) => quoted(text, out),
+        Value::Number(value) => number(value, out),
+        Value::False => out.extend_from_slice(b"false"),
+        Value::True => out.extend_from_slice(b"true"),
+        Value::List(words) => out.extend_from_slice(words.join(" ").as_bytes()),
+        Value::Map(_) | Value::Texts(_) => {}
     }
+}
+
+fn number(number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// A cell that spreadsheets read as text: a leading sign that would start a formula is set behind an apostrophe.

@@ -1,12 +1,13 @@
 //! The contract's names, order and absence rules for what a record shows. Every format prints from here.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
+use super::scratch::Scratch;
 use crate::audit::record::{
     ArchivedDecision, ArchivedEvent, ArchivedGap, ArchivedMessage, ArchivedOutcome, ArchivedSeal, Body, flag,
 };
 use crate::audit::segment::Frame;
-use crate::audit::{DecisionId, Lifecycle, Mode, Nanos, Protocol, Scheme, Transport, Verdict};
+use crate::audit::{Lifecycle, Mode, Nanos, Protocol, Scheme, Transport, Verdict};
 
 /// The value of one field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub(super) trait Sink {
 }
 
 /// Every name that [`visit`] gives, in its order; nested ones with a dot. For formats with columns.
-pub(super) const NAMES: [&str; 53] = [
+pub(super) const NAMES: [&str; 54] = [
     "seq",
     "time",
     "kind",
@@ -82,25 +83,25 @@ pub(super) const NAMES: [&str; 53] = [
     "segment",
     "records",
     "link",
+    "root",
     "key",
 ];
 
 /// Hands the fields of a record to `sink`.
-pub(super) fn visit(frame: &Frame<'_>, body: Body<'_>, sink: &mut impl Sink) {
-    let mut scratch = String::with_capacity(128);
+pub(super) fn visit(frame: &Frame<'_>, body: Body<'_>, scratch: &mut Scratch, sink: &mut impl Sink) {
     sink.field("seq", Value::Number(frame.seq));
-    text(sink, &mut scratch, "time", Time(frame.time));
+    sink.field("time", Value::Text(scratch.time(frame.time)));
     sink.field("kind", Value::Text(frame.schema.kind()));
     match body {
         Body::Decision(decision) | Body::Tunnel(decision) => {
-            self::decision(decision, None, true, sink, &mut scratch);
+            self::decision(decision, None, true, sink, scratch);
         }
-        Body::Message(message) => self::decision(&message.decision, Some(message), true, sink, &mut scratch),
-        Body::Dns(decision) => self::decision(decision, None, decision.connection != 0, sink, &mut scratch),
-        Body::Outcome(outcome) => self::outcome(outcome, sink, &mut scratch),
-        Body::Lifecycle(event) => lifecycle(event, sink, &mut scratch),
+        Body::Message(message) => self::decision(&message.decision, Some(message), true, sink, scratch),
+        Body::Dns(decision) => self::decision(decision, None, decision.connection != 0, sink, scratch),
+        Body::Outcome(outcome) => self::outcome(outcome, sink, scratch),
+        Body::Lifecycle(event) => lifecycle(event, sink, scratch),
         Body::Gap(gap) => self::gap(gap, sink),
-        Body::Seal(seal) => self::seal(seal, sink, &mut scratch),
+        Body::Seal(seal) => self::seal(seal, sink, scratch),
         Body::Unknown => {}
     }
 }
@@ -110,9 +111,9 @@ fn decision(
     message: Option<&ArchivedMessage<'_>>,
     connected: bool,
     sink: &mut impl Sink,
-    scratch: &mut String,
+    scratch: &mut Scratch,
 ) {
-    text(sink, scratch, "id", DecisionId(u128::from_be_bytes(record.id)));
+    sink.field("id", Value::Text(scratch.hex(&record.id)));
     some(sink, "agent", &record.agent);
     word(sink, "mode", Mode::from_code(record.mode).map(Mode::word));
     if connected {
@@ -124,7 +125,7 @@ fn decision(
         [("source", &record.source), ("destination", &record.destination), ("upstream", &record.upstream)]
     {
         if let Some(address) = address.get() {
-            text(sink, scratch, name, address);
+            sink.field(name, Value::Text(scratch.address(address)));
         }
     }
     some(sink, "sni", &record.sni);
@@ -162,12 +163,9 @@ fn decision(
     truncated(sink, record.flags | message.map_or(0, |message| message.flags));
 }
 
-fn message(record: &ArchivedMessage<'_>, sink: &mut impl Sink, scratch: &mut String) {
-    scratch.clear();
-    if record.flags & flag::ARGUMENTS != 0 {
-        // Writing to a string does not fail.
-        let _ = write!(scratch, "sha256:{}", Hex(&record.arguments_digest));
-    }
+fn message(record: &ArchivedMessage<'_>, sink: &mut impl Sink, scratch: &mut Scratch) {
+    let digested = record.flags & flag::ARGUMENTS != 0;
+    let arguments_digest = if digested { scratch.digest(&record.arguments_digest) } else { "" };
     sink.field(
         "mcp",
         Value::Texts(&[
@@ -178,15 +176,15 @@ fn message(record: &ArchivedMessage<'_>, sink: &mut impl Sink, scratch: &mut Str
             ("tool", &record.tool),
             ("resource", &record.resource),
             ("prompt", &record.prompt),
-            ("arguments_digest", scratch),
+            ("arguments_digest", arguments_digest),
         ]),
     );
 }
 
-fn outcome(record: &ArchivedOutcome<'_>, sink: &mut impl Sink, scratch: &mut String) {
-    text(sink, scratch, "id", DecisionId(u128::from_be_bytes(record.id)));
+fn outcome(record: &ArchivedOutcome<'_>, sink: &mut impl Sink, scratch: &mut Scratch) {
+    sink.field("id", Value::Text(scratch.hex(&record.id)));
     if let Some(address) = record.upstream.get() {
-        text(sink, scratch, "upstream", address);
+        sink.field("upstream", Value::Text(scratch.address(address)));
     }
     some(sink, "code", &record.code);
     number(sink, "status", record.status.to_native().into());
@@ -201,7 +199,7 @@ fn outcome(record: &ArchivedOutcome<'_>, sink: &mut impl Sink, scratch: &mut Str
     truncated(sink, record.flags);
 }
 
-fn lifecycle(record: &ArchivedEvent<'_>, sink: &mut impl Sink, scratch: &mut String) {
+fn lifecycle(record: &ArchivedEvent<'_>, sink: &mut impl Sink, scratch: &mut Scratch) {
     word(sink, "event", Lifecycle::from_code(record.event).map(Lifecycle::word));
     some(sink, "agent", &record.agent);
     word(sink, "mode", Mode::from_code(record.mode).map(Mode::word));
@@ -232,17 +230,17 @@ pub(super) fn gap_code(record: &ArchivedGap) -> Option<&'static str> {
     }
 }
 
-fn seal(record: &ArchivedSeal, sink: &mut impl Sink, scratch: &mut String) {
+fn seal(record: &ArchivedSeal, sink: &mut impl Sink, scratch: &mut Scratch) {
     sink.field("segment", Value::Number(record.segment.to_native()));
     sink.field("records", Value::Number(record.records.to_native()));
-    text(sink, scratch, "link", Hex(&record.link));
-    text(sink, scratch, "root", Hex(&record.root));
-    text(sink, scratch, "key", Hex(&record.key));
+    sink.field("link", Value::Text(scratch.hex(&record.link)));
+    sink.field("root", Value::Text(scratch.hex(&record.root)));
+    sink.field("key", Value::Text(scratch.hex(&record.key)));
 }
 
-fn policy(sink: &mut impl Sink, scratch: &mut String, flags: u8, digest: &[u8; 32]) {
+fn policy(sink: &mut impl Sink, scratch: &mut Scratch, flags: u8, digest: &[u8; 32]) {
     if flags & flag::POLICY != 0 {
-        text(sink, scratch, "policy", format_args!("sha256:{}", Hex(digest)));
+        sink.field("policy", Value::Text(scratch.digest(digest)));
     }
 }
 
@@ -250,13 +248,6 @@ fn truncated(sink: &mut impl Sink, flags: u8) {
     if flags & flag::CUT != 0 {
         sink.field("truncated", Value::True);
     }
-}
-
-fn text(sink: &mut impl Sink, scratch: &mut String, name: &'static str, value: impl fmt::Display) {
-    scratch.clear();
-    // Writing to a string does not fail.
-    let _ = write!(scratch, "{value}");
-    sink.field(name, Value::Text(scratch));
 }
 
 fn some(sink: &mut impl Sink, name: &'static str, value: &str) {
@@ -288,14 +279,5 @@ impl fmt::Display for Time {
             // Beyond year 9999, which 64 bits of nanoseconds do not reach.
             Err(_) => write!(f, "{}", self.0.0),
         }
-    }
-}
-
-/// Lower-case hexadecimal digits.
-pub(super) struct Hex<'a>(pub(super) &'a [u8]);
-
-impl fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
     }
 }

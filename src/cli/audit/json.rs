@@ -4,13 +4,14 @@ use std::io::Write as _;
 
 use super::escape::is_unsafe;
 use super::fields::{Sink, Value, visit};
+use super::scratch::Scratch;
 use crate::audit::record::Body;
 use crate::audit::segment::Frame;
 
 /// Appends a record and a line end to `out`.
-pub(super) fn line(frame: &Frame<'_>, body: Body<'_>, out: &mut Vec<u8>) {
+pub(super) fn line(frame: &Frame<'_>, body: Body<'_>, scratch: &mut Scratch, out: &mut Vec<u8>) {
     out.push(b'{');
-    visit(frame, body, &mut Object { out, first: true });
+    visit(frame, body, scratch, &mut Object { out, first: true });
     out.extend_from_slice(b"}\n");
 }
 
@@ -21,22 +22,18 @@ struct Object<'a> {
 
 impl Sink for Object<'_> {
     fn field(&mut self, name: &'static str, value: Value<'_>) {
-        if !self.first {
-            self.out.push(b',');
-        }
+        name_of(name, self.first, self.out);
         self.first = false;
-        string(name, self.out);
-        self.out.push(b':');
         match value {
             Value::Text(text) => string(text, self.out),
             Value::Number(number) => self::number(number, self.out),
             Value::False => self.out.extend_from_slice(b"false"),
             Value::True => self.out.extend_from_slice(b"true"),
             Value::List(words) => list(words, self.out),
-            Value::Map(entries) => map(entries, self.out, |number, out| self::number(*number, out)),
+            Value::Map(entries) => map(entries.iter(), self.out, |number, out| self::number(*number, out)),
             Value::Texts(entries) => {
-                let present: Vec<_> = entries.iter().filter(|(_, text)| !text.is_empty()).copied().collect();
-                map(&present, self.out, |text, out| string(text, out));
+                let present = entries.iter().filter(|(_, text)| !text.is_empty());
+                map(present, self.out, |text, out| string(text, out));
             }
         }
     }
@@ -53,29 +50,36 @@ fn list(words: &[&str], out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-fn map<T>(entries: &[(&str, T)], out: &mut Vec<u8>, write: impl Fn(&T, &mut Vec<u8>)) {
+fn map<'a, T: 'a>(
+    entries: impl Iterator<Item = &'a (&'a str, T)>,
+    out: &mut Vec<u8>,
+    write: impl Fn(&T, &mut Vec<u8>),
+) {
     out.push(b'{');
-    for (at, (name, value)) in entries.iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        string(name, out);
-        out.push(b':');
+    for (at, (name, value)) in entries.enumerate() {
+        name_of(name, at == 0, out);
         write(value, out);
     }
     out.push(b'}');
 }
 
+/// Begins a member. Names are ours, and plain.
+fn name_of(name: &str, is_first: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(if is_first { b"\"" } else { b",\"" });
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
 fn number(number: u64, out: &mut Vec<u8>) {
-    // Writing to a vector does not fail.
-    let _ = write!(out, "{number}");
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// RFC 8259 §7, and `\u` for everything that acts on a terminal, so that `cat` of our output is safe too.
 fn string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    let plain = |octet: &u8| (0x20..0x7f).contains(octet) && *octet != b'"' && *octet != b'\\';
-    if text.as_bytes().iter().all(plain) {
+    // Without a way out, so that the loop becomes one of vectors.
+    let plain = |octet: &u8| ((0x20..0x7f).contains(octet)) & (*octet != b'"') & (*octet != b'\\');
+    if text.as_bytes().iter().fold(true, |all, octet| all & plain(octet)) {
         out.extend_from_slice(text.as_bytes());
     } else {
         for letter in text.chars() {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::decode::parse_id;
+use super::filter::parse_id;
 use super::{UNVERIFIABLE, complain, escape};
 use crate::audit::DecisionId;
 use crate::audit::chain::LINK_BYTES;

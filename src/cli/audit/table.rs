@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use comfy_table::{Cell, Color, ContentArrangement, LineStyle, TableStyle};
+use comfy_table::{Cell, Color, ColumnConstraint, ContentArrangement, LineStyle, TableStyle, Width};
 
 use super::escape;
 use super::fields::{Time, gap_code};
@@ -23,6 +23,11 @@ pub(super) struct Table {
     /// Rows of decisions whose outcome has not come.
     open: HashMap<[u8; 16], usize>,
     terminal: bool,
+    /// Rows are printed as they come: the header once, and an outcome in a row of its own that says again what was asked.
+    follows: bool,
+    /// What requests asked whose row is printed and whose outcome has not come.
+    asked: HashMap<[u8; 16], String>,
+    has_header: bool,
 }
 
 #[derive(Default)]
@@ -37,8 +42,8 @@ struct Row {
 }
 
 impl Table {
-    pub(super) fn new(terminal: bool) -> Self {
-        Self { rows: Vec::new(), open: HashMap::new(), terminal }
+    pub(super) fn new(terminal: bool, follows: bool) -> Self {
+        Self { rows: Vec::new(), open: HashMap::new(), terminal, follows, asked: HashMap::new(), has_header: false }
     }
 
     pub(super) fn record(&mut self, frame: &Frame<'_>, body: Body<'_>, out: &mut impl Write) -> io::Result<()> {
@@ -61,7 +66,8 @@ impl Table {
                     ended(outcome, row);
                     return Ok(());
                 }
-                let mut row = Row { verdict: "outcome".to_owned(), ..Row::default() };
+                let what = self.asked.remove(&outcome.id).unwrap_or_default();
+                let mut row = Row { verdict: "outcome".to_owned(), what, ..Row::default() };
                 ended(outcome, &mut row);
                 row
             }
@@ -104,7 +110,13 @@ impl Table {
         } else {
             ContentArrangement::Disabled
         });
-        table.set_header(["TIME (UTC)", "VERDICT", "REQUEST", "RULE / CODE", "STATUS", "LATENCY"]);
+        if !self.has_header {
+            table.set_header(["TIME (UTC)", "VERDICT", "REQUEST", "RULE / CODE", "STATUS", "LATENCY"]);
+        }
+        if self.follows {
+            self.has_header = true;
+            self.remember();
+        }
         for row in self.rows.drain(..) {
             let verdict = Cell::new(row.verdict);
             let verdict = match row.color {
@@ -117,7 +129,22 @@ impl Table {
             table.add_row(cells);
         }
         self.open.clear();
+        // Tables of a few rows each would not stand one below the other.
+        for (column, width) in table.column_iter_mut().zip([23, 14, 48, 16, 6, 7]).filter(|_| self.follows) {
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
+        }
         writeln!(out, "{table}")
+    }
+
+    /// Keeps what those rows ask whose outcome is to come, as long as there are not too many.
+    fn remember(&mut self) {
+        let open = self.open.iter().filter_map(|(id, at)| Some((*id, self.rows.get(*at)?)));
+        let requests = open.filter(|(_, row)| row.verdict != "deny").map(|(id, row)| (id, row.what.clone()));
+        if self.asked.len() < ROWS_MAX {
+            self.asked.extend(requests);
+        } else {
+            self.asked.clear();
+        }
     }
 }
 
@@ -168,7 +195,7 @@ fn ended(outcome: &ArchivedOutcome<'_>, row: &mut Row) {
 }
 
 /// Three digits and a unit.
-fn duration(ns: u64) -> String {
+pub(super) fn duration(ns: u64) -> String {
     match ns {
         0 => String::new(),
         1..1_000 => format!("{ns} ns"),

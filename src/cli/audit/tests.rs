@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::fields::NAMES;
+use super::fields::{NAMES, Sink, Value as Field, visit};
+use super::scratch::Scratch;
 use super::table::Table;
 use super::{csv, json};
 use crate::audit::read::{self, Check};
@@ -14,7 +15,7 @@ use crate::audit::{
 };
 
 /// A log of every kind that this version writes: an allow with its outcome, an aborted one, denials, a tunnel, a name.
-fn sample(root: &Path) -> std::path::PathBuf {
+pub(super) fn sample(root: &Path) -> std::path::PathBuf {
     let dir = root.join("audit/run-1");
     let options = WriterOptions { agent: "coder".into(), mode: Some(Mode::Run), ..WriterOptions::new(&dir, root, 1) };
     let (writer, mut seats) = Writer::start(options).unwrap();
@@ -76,7 +77,7 @@ fn sample(root: &Path) -> std::path::PathBuf {
     dir
 }
 
-fn each(dir: &Path, mut see: impl FnMut(&crate::audit::segment::Frame<'_>, crate::audit::record::Body<'_>)) {
+pub(super) fn each(dir: &Path, mut see: impl FnMut(&crate::audit::segment::Frame<'_>, crate::audit::record::Body<'_>)) {
     for segment in read::segments(dir).unwrap() {
         let mut reader = read::open(&segment.path, Check::Links).unwrap();
         while let Some(frame) = reader.next().unwrap() {
@@ -120,7 +121,7 @@ fn prints_what_an_mcp_message_is_about() {
     );
     assert!(objects[2].get("mcp").is_none());
     let mut out = Vec::new();
-    each(&dir, |frame, body| csv::line(frame, body, &mut out));
+    each(&dir, |frame, body| csv::line(frame, body, &mut Scratch::default(), &mut out));
     assert!(
         String::from_utf8(out)
             .unwrap()
@@ -130,7 +131,7 @@ fn prints_what_an_mcp_message_is_about() {
 
 fn objects(dir: &Path) -> (String, Vec<Value>) {
     let mut out = Vec::new();
-    each(dir, |frame, body| json::line(frame, body, &mut out));
+    each(dir, |frame, body| json::line(frame, body, &mut Scratch::default(), &mut out));
     let text = String::from_utf8(out).unwrap();
     let objects = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     (text, objects)
@@ -190,10 +191,10 @@ fn lets_no_control_character_out_in_any_format() {
     let dir = sample(root.path());
     let (json, _) = objects(&dir);
     let (mut cells, mut table) = (Vec::new(), Vec::new());
-    let mut rows = Table::new(false);
+    let mut rows = Table::new(false, false);
     csv::header(&mut cells);
     each(&dir, |frame, body| {
-        csv::line(frame, body, &mut cells);
+        csv::line(frame, body, &mut Scratch::default(), &mut cells);
         rows.record(frame, body, &mut table).unwrap();
     });
     rows.flush(&mut table).unwrap();
@@ -206,4 +207,29 @@ fn lets_no_control_character_out_in_any_format() {
     }
     assert!(cells.lines().all(|line| line.matches(',').count() == NAMES.len() - 1), "{cells}");
     assert!(table.contains("POST api.example.com/v1/chat") && table.contains("2.50 ms"), "{table}");
+}
+
+/// The names that a record gives, nested ones with a dot.
+#[derive(Default)]
+struct Names(Vec<String>);
+
+impl Sink for Names {
+    fn field(&mut self, name: &'static str, value: Field<'_>) {
+        match value {
+            Field::Map(entries) => self.0.extend(entries.iter().map(|(inner, _)| format!("{name}.{inner}"))),
+            Field::Texts(entries) => self.0.extend(entries.iter().map(|(inner, _)| format!("{name}.{inner}"))),
+            _ => self.0.push(name.to_owned()),
+        }
+    }
+}
+
+#[test]
+fn every_field_has_a_column_and_they_come_in_its_order() {
+    let root = tempfile::tempdir().unwrap();
+    each(&sample(root.path()), |frame, body| {
+        let mut names = Names::default();
+        visit(frame, body, &mut Scratch::default(), &mut names);
+        let places: Vec<_> = names.0.iter().map(|name| NAMES.iter().position(|column| column == name)).collect();
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{:?}", names.0);
+    });
 }
