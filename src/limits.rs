@@ -295,6 +295,11 @@ pub const IDLE_WAIT: Duration = Duration::from_secs(60);
 pub const RESPONSE_HEAD_WAIT: Duration = Duration::from_secs(600);
 /// A body, an event stream or a tunnel without a byte.
 pub const BODY_WAIT: Duration = Duration::from_secs(3600);
+/// How long a client's request body may be waited for until [`REQUEST_BODY_BYTES_MIN`] more of it have come. What a client has to say
+/// it has at hand, or makes as fast as a person types: unlike a response, a request body waits for nobody's thoughts.
+pub const REQUEST_BODY_WAIT: Duration = Duration::from_secs(60);
+/// See [`REQUEST_BODY_WAIT`].
+pub const REQUEST_BODY_BYTES_MIN: usize = 1024;
 /// After this long a wait for one peer also watches the other.
 pub const WATCH_AFTER: Duration = Duration::from_secs(1);
 /// From the head of a request whose body is needed for its decision to the end of that body.
@@ -324,6 +329,8 @@ pub const DRAIN_WAIT: Duration = Duration::from_secs(8);
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
 /// Open client connections of one worker.
 pub const CONNECTIONS_MAX: usize = 16 * 1024;
+/// Open client connections of one agent at one worker: a flood of one leaves the others room.
+pub const CONNECTIONS_PER_AGENT_MAX: usize = CONNECTIONS_MAX / 16;
 /// How long a worker has to show that each of its doors denies what is always denied.
 pub const CANARY_WAIT: Duration = Duration::from_secs(5);
 /// How long a container engine has for one answer.
@@ -412,6 +419,8 @@ pub const QUOTA_AGENTS_MAX: usize = 4096;
 pub const DNS_MESSAGE_BYTES_MAX: usize = 4096;
 /// DNS connections at the same time.
 pub const DNS_CONNECTIONS_MAX: usize = 64;
+/// DNS connections of one agent at the same time.
+pub const DNS_CONNECTIONS_PER_AGENT_MAX: usize = DNS_CONNECTIONS_MAX / 4;
 /// Life of a DNS connection.
 pub const DNS_IDLE_WAIT: Duration = Duration::from_secs(10);
 /// Longest request head on the admin socket; a scraper's has a few hundred bytes.
@@ -519,17 +528,21 @@ pub const IDLE_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 pub const RESPONSE_HEAD_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Longest value of `limits.body`.
 pub const BODY_WAIT_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Longest value of `limits.request_body`.
+pub const REQUEST_BODY_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Longest value of `limits.connect`.
 pub const CONNECT_WAIT_MAX: Duration = Duration::from_secs(600);
 /// Longest value of `limits.drain`.
 pub const DRAIN_WAIT_MAX: Duration = Duration::from_secs(3600);
-/// Largest value of `limits.connections`; each costs a descriptor, and one more upstream.
+/// Largest value of `limits.connections` and `limits.connections_per_agent`; each costs a descriptor, and one more upstream.
 pub const CONNECTIONS_SET_MAX: usize = 256 * 1024;
 
 const _: () = {
     assert!(CONFIG_BYTES_MAX <= POLICY_BYTES_MAX, "the reader's own budgets are those of a policy");
     assert!(WORKERS_MAX <= AUDIT_RINGS_MAX);
-    assert!(CONNECTIONS_MAX <= CONNECTIONS_SET_MAX);
+    assert!(CONNECTIONS_MAX <= CONNECTIONS_SET_MAX && CONNECTIONS_PER_AGENT_MAX < CONNECTIONS_MAX);
+    assert!(REQUEST_BODY_WAIT.as_millis() <= REQUEST_BODY_WAIT_MAX.as_millis());
+    assert!(REQUEST_BODY_WAIT.as_millis() < BODY_WAIT.as_millis());
     assert!(HEAD_WAIT.as_millis() <= HEAD_WAIT_MAX.as_millis());
     assert!(HANDSHAKE_WAIT.as_millis() <= HANDSHAKE_WAIT_MAX.as_millis());
     assert!(IDLE_WAIT.as_millis() <= IDLE_WAIT_MAX.as_millis());

@@ -265,8 +265,19 @@ fn agent(node: &Node, problems: &mut Problems) -> Option<Agent> {
 }
 
 fn bounds(node: &Node, problems: &mut Problems) -> Bounds {
-    const KEYS: [&str; 9] =
-        ["head", "handshake", "idle", "response_head", "body", "held_body", "connect", "drain", "connections"];
+    const KEYS: [&str; 11] = [
+        "head",
+        "handshake",
+        "idle",
+        "response_head",
+        "body",
+        "request_body",
+        "held_body",
+        "connect",
+        "drain",
+        "connections",
+        "connections_per_agent",
+    ];
     let mut bounds = Bounds::default();
     let Some(entries) = section(node, "limits", &KEYS, problems) else { return bounds };
     let waits = [
@@ -276,6 +287,7 @@ fn bounds(node: &Node, problems: &mut Problems) -> Bounds {
         ("response_head", &mut bounds.response_head, limits::RESPONSE_HEAD_WAIT_MAX),
         ("held_body", &mut bounds.held_body, limits::HELD_BODY_WAIT_MAX),
         ("body", &mut bounds.body, limits::BODY_WAIT_MAX),
+        ("request_body", &mut bounds.request_body, limits::REQUEST_BODY_WAIT_MAX),
         ("connect", &mut bounds.connect, limits::CONNECT_WAIT_MAX),
         ("drain", &mut bounds.drain, limits::DRAIN_WAIT_MAX),
     ];
@@ -287,10 +299,16 @@ fn bounds(node: &Node, problems: &mut Problems) -> Bounds {
         }
     }
     let most = limits::CONNECTIONS_SET_MAX as u64;
-    if let Some(node) = find(entries, "connections")
-        && let Some(count) = whole(node, "limits.connections", 1, most, problems)
-    {
-        bounds.connections = usize::try_from(count).unwrap_or(bounds.connections);
+    let counts = [
+        ("connections", &mut bounds.connections),
+        ("connections_per_agent", &mut bounds.connections_per_agent),
+    ];
+    for (key, bound) in counts {
+        if let Some(node) = find(entries, key)
+            && let Some(count) = whole(node, &format!("limits.{key}"), 1, most, problems)
+        {
+            *bound = usize::try_from(count).unwrap_or(*bound);
+        }
     }
     bounds
 }

@@ -173,12 +173,16 @@ pub struct Bounds {
     pub body: Duration,
     /// From the head of a request whose body is needed for its decision to the end of that body.
     pub held_body: Duration,
+    /// Until so much more of a request body has come as [`limits::REQUEST_BODY_BYTES_MIN`] says.
+    pub request_body: Duration,
     /// Connecting to one upstream address.
     pub connect: Duration,
     /// How long a stopping worker lets connections end.
     pub drain: Duration,
     /// Open client connections of one worker.
     pub connections: usize,
+    /// Open client connections of one agent at one worker.
+    pub connections_per_agent: usize,
 }
 
 impl Default for Bounds {
@@ -190,9 +194,11 @@ impl Default for Bounds {
             response_head: limits::RESPONSE_HEAD_WAIT,
             body: limits::BODY_WAIT,
             held_body: limits::HELD_BODY_WAIT,
+            request_body: limits::REQUEST_BODY_WAIT,
             connect: limits::CONNECT_WAIT,
             drain: limits::DRAIN_WAIT,
             connections: limits::CONNECTIONS_MAX,
+            connections_per_agent: limits::CONNECTIONS_PER_AGENT_MAX,
         }
     }
 }

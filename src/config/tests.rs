@@ -112,7 +112,7 @@ fn half_of_the_cores_work_and_spin_only_beside_an_idle_one() {
 #[test]
 fn waits_are_seconds_or_carry_a_unit() {
     let text = format!(
-        "{LOOPBACK}{REST}limits: {{ head: 5, handshake: 500ms, idle: 2m, response_head: 600s, body: 1h, held_body: 20s, connect: \"3 s\", drain: 30s, connections: 100 }}"
+        "{LOOPBACK}{REST}limits: {{ head: 5, handshake: 500ms, idle: 2m, response_head: 600s, body: 1h, request_body: 20, held_body: 20s, connect: \"3 s\", drain: 30s, connections: 100, connections_per_agent: 10 }}"
     );
     let second = Duration::from_secs(1);
     let expected = Bounds {
@@ -122,9 +122,11 @@ fn waits_are_seconds_or_carry_a_unit() {
         response_head: 600 * second,
         held_body: 20 * second,
         body: 3600 * second,
+        request_body: 20 * second,
         connect: 3 * second,
         drain: 30 * second,
         connections: 100,
+        connections_per_agent: 10,
     };
     assert_eq!(settings(&text).bounds, expected);
 }

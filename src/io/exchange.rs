@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::config::Bounds;
 use crate::io::engine::{self, Either};
 use crate::io::judge::{Method, nanos_since};
-use crate::io::relay::{self, Broken, Direction, Reframe, Waited};
+use crate::io::relay::{self, Broken, Direction, Pace, Reframe, Waited};
 use crate::io::transport::{Filled, Transport};
 use crate::io::wire::{self, Delivery};
 use crate::limits::INTERIM_RESPONSES_MAX;
@@ -86,12 +86,14 @@ impl Exchange<'_> {
         }
         let mut lead = std::mem::take(out);
         let mut response = Vec::new();
+        let pace = Pace::new(self.bounds.request_body);
         let way = Direction {
             from: self.client,
             to: self.upstream,
             count: &self.tally.up,
             watched: false,
             wait: self.bounds.body,
+            pace: Some(&pace),
         };
         let mut up = pin!(async {
             match framing {
@@ -232,6 +234,7 @@ impl Exchange<'_> {
             count: &self.tally.down,
             watched,
             wait: self.bounds.body,
+            pace: None,
         };
         let reframe = if delivery == Delivery::Chunked { Reframe::Chunks } else { Reframe::Bare };
         match framing {

@@ -7,14 +7,16 @@
 //! `judge` parses, decides and records without an await in between; only what it returns can be forwarded, and forwarding consumes the
 //! permit that policy made. A connection carries requests strictly one after the other; whatever is ambiguous ends it.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
 use crate::audit::Protocol;
 use crate::io::admit;
-use crate::io::census::Entry;
+use crate::io::census::{Entry, Exhausted, Stage};
 use crate::io::door::{Arrival, Entrance};
 use crate::io::engine::{self, Buf, Stream};
+use crate::io::fault;
 use crate::io::held::Held;
 use crate::io::judge::{Judged, Known};
 use crate::io::refuse::refuse;
@@ -31,7 +33,7 @@ use crate::parse::target::Form;
 pub(crate) struct Connection {
     pub(crate) worker: Rc<Worker>,
     pub(crate) arrival: Arrival,
-    entry: Entry,
+    pub(crate) entry: Entry,
     pub(crate) client: Transport,
     /// The origin connection of the last exchange: most clients stay with one origin.
     pub(crate) upstream: Option<(Route, Upstream)>,
@@ -59,8 +61,27 @@ pub(crate) enum Next {
 /// Serves one accepted connection to its end.
 pub(crate) async fn serve(stream: Stream, entry: Entry, entrance: Rc<Entrance>, worker: Rc<Worker>) {
     let _counted = Counted(Rc::clone(&worker));
-    if let Some(arrival) = entrance.arrive(&stream, &worker) {
-        converse(stream, entry, arrival, worker).await;
+    let Some(arrival) = entrance.arrive(&stream, &worker) else { return };
+    let _share = match worker.share(&arrival.agent) {
+        Ok(share) => share,
+        Err(Exhausted { first }) => {
+            worker.counters.over_limit();
+            // One record for a run of refusals; the counter has them all.
+            if first {
+                refuse(&worker, &arrival, Protocol::Tcp, "agent_connections");
+            }
+            return stream.reset();
+        }
+    };
+    let (stage, known) = (entry.stage(), arrival.clone());
+    // Pinned here and not there: a future that is handed over is kept twice.
+    let work = pin!(converse(stream, entry, arrival, Rc::clone(&worker)));
+    if let Err(fault) = fault::caught(work).await {
+        // What was decided has its outcome on record. What was not is refused, and that is on record now.
+        if stage.get() != Stage::Decided {
+            refuse(&worker, &known, Protocol::Tcp, "internal_error");
+        }
+        std::panic::resume_unwind(fault);
     }
 }
 
@@ -145,7 +166,10 @@ impl Connection {
         // What a held body takes counts until it is forwarded.
         let (judged, _held) = self.weigh(length).await;
         match judged {
-            Judged::Forward(forward) => self.forward(forward).await,
+            Judged::Forward(forward) => {
+                self.entry.is(Stage::Decided);
+                self.forward(forward).await
+            }
             Judged::Refused { body, close } => self.refused(body, close).await,
             Judged::Tunnel(host, port) => Next::Tunnel(host, port),
             Judged::Resolve(_) | Judged::Hold(_) => Next::Close,
@@ -156,6 +180,8 @@ impl Connection {
     async fn weigh(&mut self, length: usize) -> (Judged, Option<Box<Held>>) {
         let started = Instant::now();
         let mut head = self.client.take(length, std::mem::take(&mut self.spare));
+        #[cfg(test)]
+        crate::io::tests::fault_before_the_decision(&head);
         let mut known = Known::default();
         let judged = loop {
             // With `on_full: block` a request waits here until it can be recorded; else nothing does.
@@ -177,13 +203,13 @@ impl Connection {
     /// Waits for a whole request head and says how long it is, or how the connection ends without one.
     async fn head(&mut self) -> Result<usize, Next> {
         if self.client.pending() == 0 {
-            self.entry.waits(true);
+            self.entry.is(Stage::Waiting);
             let filled = engine::timeout(self.worker.bounds.idle, self.client.fill()).await;
-            self.entry.waits(false);
             if !matches!(filled, Ok(Ok(Filled::Bytes))) {
                 return Err(Next::Close);
             }
         }
+        self.entry.is(Stage::Asking);
         let mut scan = Scan::default();
         // Nearly every head arrives as a whole: only one that does not costs a timer.
         let found = match self.client.received(|bytes| scan.find(bytes)) {
@@ -233,6 +259,7 @@ impl Connection {
 
     /// Sends the refusal in `out`. With a `body` still arriving the connection ends, and lingers so that the answer is not lost in a reset.
     pub(crate) async fn refused(&mut self, body: bool, close: bool) -> Next {
+        self.entry.is(Stage::Decided);
         let send = self.client.send(std::mem::take(&mut self.out));
         // Who asks and does not read the answers is gone after the time that an idle connection has.
         let Ok((sent, out)) = engine::timeout(self.worker.bounds.idle, send).await else { return Next::Abort };

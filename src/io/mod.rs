@@ -28,6 +28,7 @@ mod container;
 mod door;
 mod exchange;
 pub(crate) mod facts;
+mod fault;
 mod flow;
 mod forward;
 mod held;

@@ -259,8 +259,8 @@ impl Traffic {
     ) -> Option<&'static str> {
         let mut first = first;
         self.up.set(first.len() as u64);
-        let up = Direction { from: client, to: upstream, count: &self.up, watched: false, wait };
-        let down = Direction { from: upstream, to: client, count: &self.down, watched: false, wait };
+        let up = Direction { from: client, to: upstream, count: &self.up, watched: false, wait, pace: None };
+        let down = Direction { from: upstream, to: client, count: &self.down, watched: false, wait, pace: None };
         let mut nothing = Vec::new();
         let mut up = pin!(self.one_way(&up, &mut first));
         let mut down = pin!(self.one_way(&down, &mut nothing));

@@ -6,12 +6,12 @@
 use std::cell::Cell;
 use std::io;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::io::engine::{self, Either};
 use crate::io::transport::{Filled, Transport};
 use crate::io::wire;
-use crate::limits::{RELAY_BATCH_BYTES_MAX, WATCH_AFTER};
+use crate::limits::{RELAY_BATCH_BYTES_MAX, REQUEST_BODY_BYTES_MIN, WATCH_AFTER};
 use crate::parse::chunked::{Decoder, Step};
 
 /// Why a body did not get through.
@@ -44,6 +44,37 @@ pub(crate) struct Direction<'t> {
     pub(crate) watched: bool,
     /// How long the sender may be silent, and how long the receiver may take for what is sent.
     pub(crate) wait: Duration,
+    /// How fast the sender has to come forward, where it has to.
+    pub(crate) pace: Option<&'t Pace>,
+}
+
+/// The least progress of a body whose sender must not drip it: [`REQUEST_BODY_BYTES_MIN`] within a time that counts only while the sender
+/// is waited for. A receiver that does not read is not the sender's fault.
+pub(crate) struct Pace {
+    within: Duration,
+    waited: Cell<Duration>,
+    come: Cell<usize>,
+}
+
+impl Pace {
+    /// So much within `within`.
+    pub(crate) fn new(within: Duration) -> Pace {
+        Pace { within, waited: Cell::default(), come: Cell::default() }
+    }
+
+    fn left(&self) -> Duration {
+        self.within.saturating_sub(self.waited.get())
+    }
+
+    /// Counts a wait and what came of it.
+    fn count(&self, waited: Duration, bytes: usize) {
+        self.waited.set(self.waited.get() + waited);
+        self.come.set(self.come.get() + bytes);
+        if self.come.get() >= REQUEST_BODY_BYTES_MIN {
+            self.waited.set(Duration::ZERO);
+            self.come.set(0);
+        }
+    }
 }
 
 /// Relays exactly `length` bytes. What is in `lead` goes out first, in one piece with the first bytes.
@@ -95,6 +126,8 @@ pub(crate) async fn chunked(way: &Direction<'_>, reframe: Reframe, lead: &mut Ve
 pub(crate) async fn until_close(way: &Direction<'_>, reframe: Reframe, lead: &mut Vec<u8>) -> Result<(), Broken> {
     let Direction { from, count, .. } = *way;
     loop {
+        #[cfg(test)]
+        from.received(crate::io::tests::fault_in_a_body);
         let here = from.pending().min(RELAY_BATCH_BYTES_MAX);
         if here > 0 {
             from.received(|bytes| chunk(&bytes[..here], reframe, lead));
@@ -192,7 +225,15 @@ async fn fill(way: &Direction<'_>) -> Result<(), Broken> {
 
 async fn more(way: &Direction<'_>) -> Result<Filled, Broken> {
     let watched = way.watched.then_some(way.to);
-    match patiently(way.wait, way.from.fill(), watched).await {
+    let (bound, started) = match way.pace {
+        Some(pace) => (way.wait.min(pace.left()), Some(Instant::now())),
+        None => (way.wait, None),
+    };
+    let filled = patiently(bound, way.from.fill(), watched).await;
+    if let (Some(pace), Some(started)) = (way.pace, started) {
+        pace.count(started.elapsed(), way.from.pending());
+    }
+    match filled {
         Waited::Done(filled) => filled.map_err(|_| Broken::Sender("body_unreadable")),
         Waited::Expired => Err(Broken::Sender("body_timeout")),
         Waited::Gone => Err(Broken::Receiver),

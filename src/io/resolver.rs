@@ -11,10 +11,13 @@ use std::time::Instant;
 use ipnet::IpNet;
 
 use crate::audit::{DecisionFacts, DecisionId, Mode, Protocol, Topic, Verdict};
+use crate::io::census::Shares;
 use crate::io::engine::{self, Buf, Datagram, Listener, Stream};
 use crate::io::quota::Granted;
 use crate::io::worker::Worker;
-use crate::limits::{DNS_CONNECTIONS_MAX, DNS_IDLE_WAIT, DNS_MESSAGE_BYTES_MAX, SYNTHETIC_TTL_SECONDS};
+use crate::limits::{
+    DNS_CONNECTIONS_MAX, DNS_CONNECTIONS_PER_AGENT_MAX, DNS_IDLE_WAIT, DNS_MESSAGE_BYTES_MAX, SYNTHETIC_TTL_SECONDS,
+};
 use crate::parse::dns;
 use crate::policy::Host;
 
@@ -67,27 +70,33 @@ pub(crate) async fn serve_datagrams(socket: Datagram, service: Rc<Service>, work
 
 /// Serves TCP queries (RFC 7766) until the worker stops.
 pub(crate) async fn serve_streams(listener: Listener, service: Rc<Service>, worker: Rc<Worker>) {
-    let open = Rc::new(std::cell::Cell::new(0_usize));
+    let open = Rc::new(Shares::default());
     loop {
         let Ok(stream) = listener.accept().await else {
             engine::sleep(crate::limits::ACCEPT_BACKOFF).await;
             continue;
         };
-        if open.get() >= DNS_CONNECTIONS_MAX {
+        let Ok(from) = stream.peer_addr() else { continue };
+        if open.total() >= DNS_CONNECTIONS_MAX || !worker.agents.admit(from.ip(), service.from.as_deref()) {
             continue;
         }
-        open.set(open.get() + 1);
-        let (service, worker, open) = (Rc::clone(&service), Rc::clone(&worker), Rc::clone(&open));
+        // One that holds its share is turned away; it can ask over UDP, and on the connections that it has.
+        let Ok(share) = open.take(&agent(&service, from, &worker), DNS_CONNECTIONS_PER_AGENT_MAX) else { continue };
+        let (service, worker) = (Rc::clone(&service), Rc::clone(&worker));
         engine::spawn(async move {
+            let _share = share;
             // Whatever ends the connection ends it: there is nothing to say to a client that hung up.
-            let _ = engine::timeout(DNS_IDLE_WAIT, serve_stream(stream, &service, &worker)).await;
-            open.set(open.get() - 1);
+            let _ = engine::timeout(DNS_IDLE_WAIT, serve_stream(stream, from, &service, &worker)).await;
         });
     }
 }
 
-async fn serve_stream(stream: Stream, service: &Service, worker: &Worker) -> std::io::Result<()> {
-    let from = stream.peer_addr()?;
+async fn serve_stream(
+    stream: Stream,
+    from: SocketAddr,
+    service: &Service,
+    worker: &Worker,
+) -> std::io::Result<()> {
     let mut held: Vec<u8> = Vec::new();
     loop {
         let buf: Buf = stream.recv().await?;
@@ -123,10 +132,7 @@ fn answer(message: &[u8], from: SocketAddr, service: &Service, worker: &Worker) 
         Ok(query) => query,
         Err(error) => return error.response(),
     };
-    let agent = match &service.agent {
-        Some(agent) => agent.as_str().into(),
-        None => worker.agents.name(from.ip()),
-    };
+    let agent = agent(service, from, worker);
     let deny = |code| record_denial(&query, (&agent, from), code, service, worker);
     let now = Instant::now();
     // One record for a run of refusals; the counter has them all.
@@ -166,6 +172,14 @@ fn answer(message: &[u8], from: SocketAddr, service: &Service, worker: &Worker) 
         _ => return Some(dns::answer_empty(&query)),
     };
     Some(dns::answer_address(&query, address, SYNTHETIC_TTL_SECONDS))
+}
+
+/// Whose question it is.
+fn agent(service: &Service, from: SocketAddr, worker: &Worker) -> Rc<str> {
+    match &service.agent {
+        Some(agent) => agent.as_str().into(),
+        None => worker.agents.name(from.ip()),
+    }
 }
 
 fn record_denial(

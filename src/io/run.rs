@@ -21,6 +21,7 @@ use crate::io::resolver::{Answers, Service, Stub};
 use crate::io::tls::{TlsFileError, Trust};
 use crate::io::upstream::Identities;
 use crate::io::worker::{Handle, Seed};
+use crate::limits::CONNECTIONS_MAX;
 use crate::policy::Policy;
 
 /// What `run` is asked to do.
@@ -164,7 +165,8 @@ pub fn run(options: Options) -> Result<Finished, RunError> {
         doors,
         stubs: stubs.map(|(datagrams, listener)| Stub { datagrams, listener, service: service.clone() }).collect(),
         own: own.map_err(RunError::Engine)?,
-        bounds: Bounds::default(),
+        // There is one agent, and nobody beside it to leave room for.
+        bounds: Bounds { connections_per_agent: CONNECTIONS_MAX, ..Bounds::default() },
         counters: Metrics::default().counters(),
         engine: options.engine,
     })

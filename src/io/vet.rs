@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 
 use crate::audit::{DecisionFacts, Inspected, Mode, Nanos};
+use crate::io::census::Stage;
 use crate::io::clock;
 use crate::io::flow::Connection;
 use crate::io::judge::{Judged, Request};
@@ -145,6 +146,7 @@ impl Connection {
         let facts = DecisionFacts { upstream: address, inspected: facts.inspected | Inspected::ADDRESS, ..facts };
         match self.worker.producer.allow(Nanos(clock::wall()), &facts) {
             Ok(credit) => {
+                self.entry.is(Stage::Decided);
                 self.worker.counters.decided(metrics::Verdict::of(&decision), facts.decide_ns);
                 wire::request(request.head, request.target, request.framing, self.via(address), &mut self.out);
                 Judged::Forward(self.admission(request, permit, credit, way))

@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::audit::{DecisionFacts, DecisionId, Nanos, Producer, Seat};
 use crate::config::Bounds;
 use crate::io::canary;
-use crate::io::census::{Census, Entry};
+use crate::io::census::{Census, Entry, Exhausted, Share, Shares};
 use crate::io::clock;
 use crate::io::door::{Agents, Arrival, Door, Entrance};
 use crate::io::engine::{self, Backend, Datagram, Engine, Listener, Sender, Stream};
@@ -72,6 +72,7 @@ pub(crate) struct Worker {
     pub(crate) counters: Counters,
     rules: RefCell<Rules>,
     connections: Rc<Census>,
+    shares: Rc<Shares>,
     next_connection: Cell<u64>,
     workers: u64,
     stopping: Cell<bool>,
@@ -193,6 +194,7 @@ impl Worker {
             counters: seed.counters,
             rules: RefCell::new(Rules::new(seed.policy, seed.identities, 0)),
             connections: Rc::default(),
+            shares: Rc::default(),
             next_connection: Cell::new(1 + seed.place.0),
             workers: seed.place.1,
             stopping: Cell::new(false),
@@ -257,6 +259,11 @@ impl Worker {
     /// Enters a connection among the open ones.
     pub(crate) fn enter(&self, stream: &Stream) -> Entry {
         self.connections.enter(stream)
+    }
+
+    /// Counts a connection as `agent`'s, for as long as the share lives.
+    pub(crate) fn share(&self, agent: &Rc<str>) -> Result<Share, Exhausted> {
+        self.shares.take(agent, self.bounds.connections_per_agent)
     }
 
     /// The facts that every record of a connection carries.

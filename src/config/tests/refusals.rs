@@ -234,6 +234,14 @@ fn sections_that_are_wrong_are_refused() {
             "limits: { connections: 0 }",
             "1:24: error: `limits.connections` is a number from 1 to 262144, found the number `0`",
         ),
+        (
+            "limits: { connections_per_agent: 262145 }",
+            "1:34: error: `limits.connections_per_agent` is a number from 1 to 262144, found the number `262145`",
+        ),
+        (
+            "limits: { request_body: 25h }",
+            "1:25: error: `limits.request_body` is more than nothing and at most 24h (the default is 1m)",
+        ),
     ] {
         assert_eq!(refused(line), format!("r.yaml:{said}"), "{line}");
     }

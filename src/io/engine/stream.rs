@@ -108,11 +108,7 @@ impl Stream {
 
     /// Closes with RST instead of FIN, dropping unsent bytes.
     pub fn reset(self) {
-        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-        if let Err(error) = setsockopt(&self.socket.as_fd(), sockopt::Linger, &linger) {
-            tracing::debug!(%error, "SO_LINGER");
-        }
-        self.core.driver.release(&self.socket, false);
+        self.abort();
     }
 
     /// Whether nothing has come since the last receive: no byte, no end, no error. Only such a stream may be used again.
@@ -133,6 +129,14 @@ impl Stream {
     /// This end's address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         address(getsockname(self.socket.raw())?)
+    }
+
+    fn abort(&self) {
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        if let Err(error) = setsockopt(&self.socket.as_fd(), sockopt::Linger, &linger) {
+            tracing::debug!(%error, "SO_LINGER");
+        }
+        self.core.driver.release(&self.socket, false);
     }
 
     async fn received(&self) -> io::Result<Buf> {
@@ -175,6 +179,10 @@ impl AsFd for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Whatever was on its way was cut by a fault of ours, and must not look like its end.
+            self.abort();
+        }
         self.core.driver.release(&self.socket, true);
     }
 }

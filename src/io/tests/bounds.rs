@@ -1,15 +1,16 @@
-//! A peer that is slow, silent or gone costs what its bound says and no more, and a fault of ours ends one connection.
+//! A peer that is slow, silent, gone or many costs what its bound says and no more.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use super::harness::{HOST, Proxy, Recorded, origin, request, response};
 use super::on_both;
 use crate::config::Bounds;
+use crate::io::door::Agents;
 use crate::io::engine::Choice;
-use crate::limits::{INTERIM_RESPONSES_MAX, RECEIVE_BUFFERS_OVERFLOW_MAX};
+use crate::limits::{INTERIM_RESPONSES_MAX, RECEIVE_BUFFERS_OVERFLOW_MAX, REQUEST_BODY_BYTES_MIN};
 
 const ALLOW: &str = "  - allow: all\n    host: origin.test\n    scheme: http\n    port: 80\n";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -27,12 +28,14 @@ on_both! {
     bytes_after_a_response_are_never_the_next_ones
     resets_and_ends_at_every_stage_are_on_record
     a_head_that_is_never_finished_is_given_up
-    a_panic_ends_its_connection_and_is_on_record
+    a_request_body_that_drips_is_given_up
+    a_long_upload_that_goes_on_is_not_given_up
+    one_agents_flood_of_connections_leaves_the_others_room
 }
 
 fn clients_that_stop_within_a_head_do_not_starve_the_others(choice: Choice) {
     let (address, _seen) = origin(answer);
-    let proxy = Proxy::start_bounded(choice, address, ALLOW, Bounds::default());
+    let proxy = Proxy::start_bounded(choice, address, ALLOW, Bounds { connections_per_agent: 4096, ..Bounds::default() });
     for part in [&b"G"[..], b"GET / HTTP/1.1\r\nHost: ", b"\x16\x03\x01\x02"] {
         // More than there are buffers.
         let slow: Vec<TcpStream> = (0..RECEIVE_BUFFERS_OVERFLOW_MAX + 64)
@@ -211,21 +214,72 @@ fn a_head_that_is_never_finished_is_given_up(choice: Choice) {
     assert_eq!(codes, ["no_request", "no_request", "head_timeout"]);
 }
 
-fn a_panic_ends_its_connection_and_is_on_record(choice: Choice) {
-    let (address, seen) = origin(answer);
-    let proxy = Proxy::start(choice, address, 80, ALLOW);
+fn a_request_body_that_drips_is_given_up(choice: Choice) {
+    for (framing, drop) in [("Content-Length: 1000000", "x"), ("Transfer-Encoding: chunked", "1\r\nx\r\n")] {
+        let (address, _seen) = origin(|mut stream| {
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        let proxy = Proxy::start_bounded(choice, address, ALLOW, Bounds { request_body: SHORT, ..Bounds::default() });
+        let mut client = proxy.client();
+        write!(client, "POST / HTTP/1.1\r\nHost: {HOST}\r\n{framing}\r\n\r\n").unwrap();
+        let mut answers = client.try_clone().unwrap();
+        let (answered, stop) = channel::<()>();
+        // Never silent for long, and for ever.
+        let drip = std::thread::spawn(move || {
+            while client.write_all(drop.as_bytes()).is_ok() {
+                if stop.recv_timeout(SHORT / 8) == Err(RecvTimeoutError::Disconnected) {
+                    break;
+                }
+            }
+        });
+        let answer = response(&mut answers).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("body_timeout"), "{answer}");
+        std::mem::drop(answered);
+        drip.join().unwrap();
+        assert!(proxy.stop().iter().any(|record| record.code() == "body_timeout"));
+    }
+}
+
+fn a_long_upload_that_goes_on_is_not_given_up(choice: Choice) {
+    let (address, _seen) = origin(answer);
+    let proxy = Proxy::start_bounded(choice, address, ALLOW, Bounds { request_body: SHORT, ..Bounds::default() });
     let mut client = proxy.client();
-    client.write_all(b"GET /panics HTTP/1.1\r\nHost: origin.test\r\n\r\n").unwrap();
-    assert_eq!(client.read(&mut [0; 1]).unwrap_or(0), 0);
-    assert!(seen.try_recv().is_err(), "the request passed");
-    // The worker goes on.
-    let answer = proxy.ask(b"GET / HTTP/1.1\r\nHost: origin.test\r\n\r\n");
-    assert!(answer.ends_with("ok"), "{answer}");
-    let records = proxy.stop();
-    assert_eq!(records.len(), 4, "{records:?}");
+    client.write_all(b"POST / HTTP/1.1\r\nHost: origin.test\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    let (_pace, tick) = channel::<()>();
+    let started = Instant::now();
+    let portion = format!("{REQUEST_BODY_BYTES_MIN:x}\r\n{}\r\n", "x".repeat(REQUEST_BODY_BYTES_MIN));
+    while started.elapsed() < 4 * SHORT {
+        client.write_all(portion.as_bytes()).unwrap();
+        assert_eq!(tick.recv_timeout(SHORT / 4), Err(RecvTimeoutError::Timeout));
+    }
+    client.write_all(b"0\r\n\r\n").unwrap();
+    assert!(response(&mut client).unwrap().ends_with("ok"));
+}
+
+fn one_agents_flood_of_connections_leaves_the_others_room(choice: Choice) {
+    let (address, _seen) = origin(answer);
+    let source = |last: u8| IpAddr::from([127, 0, 0, last]);
+    let agents = [(2, "flood"), (3, "other")].map(|(last, name)| (source(last).into(), name.to_owned()));
+    let bounds = Bounds { connections: 12, connections_per_agent: 8, ..Bounds::default() };
+    let proxy = Proxy::start_shared(choice, Agents::BySource(agents.to_vec()), address, ALLOW, bounds);
+    let held: Vec<TcpStream> = (0..8).map(|_| proxy.client_from(source(2))).collect();
+    for _ in 0..3 {
+        let mut refused = proxy.client_from(source(2));
+        assert_eq!(refused.read(&mut [0; 1]).unwrap_or(0), 0, "one more than its share");
+    }
+    let ask = |mut client: TcpStream| {
+        client.write_all(b"GET / HTTP/1.1\r\nHost: origin.test\r\nConnection: close\r\n\r\n").unwrap();
+        response(&mut client).is_some_and(|answer| answer.ends_with("ok"))
+    };
+    assert!(ask(proxy.client_from(source(3))), "the other agent is kept out");
+    drop(held);
+    // The ends are seen one after the other.
+    assert!((0..1000).any(|_| ask(proxy.client_from(source(2)))), "what was given back is not to be had again");
+    let refusals: Vec<Recorded> =
+        proxy.stop().into_iter().filter(|record| record.code() == "agent_connections").collect();
     assert!(
-        matches!(&records[..2], [Recorded::Decision { path, .. }, Recorded::Outcome { code, .. }] if path == "/panics" && code == "aborted"),
-        "{records:?}"
+        matches!(&refusals[..], [Recorded::Decision { agent, verdict, .. }, ..] if agent == "flood" && verdict == "deny"),
+        "{refusals:?}"
     );
 }
 

@@ -1,7 +1,8 @@
 //! A worker without a namespace: a listener on loopback whose connections all claim the same destination, and origins that are scripts.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -125,6 +126,19 @@ impl Proxy {
         Proxy::launch_recording(choice, door, &text, tempfile::tempdir().unwrap(), bounds, writer)
     }
 
+    /// Starts a worker for several agents, with other bounds.
+    pub(super) fn start_shared(
+        choice: Choice,
+        agents: Agents,
+        origin: SocketAddr,
+        rules: &str,
+        bounds: Bounds,
+    ) -> Proxy {
+        let text = format!("ringfence: v1\nupstreams:\n  {HOST}: {{ address: \"{origin}\" }}\nrules:\n{rules}");
+        let buffers = engine::Options::default().buffers;
+        Proxy::launch_with(choice, (fixed(80), agents), &text, tempfile::tempdir().unwrap(), (bounds, buffers))
+    }
+
     fn launch(choice: Choice, door: (Entrance, Agents), text: &str, folder: tempfile::TempDir) -> Proxy {
         let buffers = engine::Options::default().buffers;
         Proxy::launch_with(choice, door, text, folder, (Bounds::default(), buffers))
@@ -210,6 +224,18 @@ impl Proxy {
     /// A plaintext client.
     pub(super) fn client(&self) -> TcpStream {
         let stream = TcpStream::connect(self.listener).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// A plaintext client that connects from `source`.
+    pub(super) fn client_from(&self, source: IpAddr) -> TcpStream {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
+        let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(source, 0))).unwrap();
+        connect(fd.as_raw_fd(), &SockaddrStorage::from(self.listener)).unwrap();
+        let stream = TcpStream::from(fd);
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         stream

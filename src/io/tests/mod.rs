@@ -3,6 +3,7 @@
 mod bodies;
 mod bounds;
 mod doors;
+mod faults;
 pub(crate) mod harness;
 mod identity;
 mod names;
@@ -21,6 +22,16 @@ macro_rules! on_both {
     };
 }
 use on_both;
+
+/// Panics in front of the decision on a request that asks for it.
+pub(crate) fn fault_before_the_decision(head: &[u8]) {
+    assert!(!head.starts_with(b"GET /panics-early "), "a fault of ours");
+}
+
+/// Panics in the midst of a response's body that asks for it.
+pub(crate) fn fault_in_a_body(bytes: &[u8]) {
+    assert!(!bytes.starts_with(b"panics"), "a fault of ours");
+}
 
 /// Panics in the midst of an admitted exchange that asks for it, as a fault of ours would.
 pub(crate) fn fault(head: &[u8]) {

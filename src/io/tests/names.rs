@@ -10,7 +10,7 @@ use hickory_proto::rr::{Name, RecordType};
 use super::harness::{HOST, Proxy, response};
 use super::on_both;
 use crate::io::engine::Choice;
-use crate::limits::{DNS_QUERIES_BURST, LEAVES_BURST, SYNTHETIC_TTL_SECONDS};
+use crate::limits::{DNS_CONNECTIONS_PER_AGENT_MAX, DNS_QUERIES_BURST, LEAVES_BURST, SYNTHETIC_TTL_SECONDS};
 
 const RULES: &str = "  - allow: here\n    host: [origin.test, \"*.wild.test\"]\n";
 
@@ -21,6 +21,7 @@ on_both! {
     a_stream_of_random_names_below_a_wildcard_is_refused
     a_stream_of_random_hosts_is_not_looked_up
     a_flood_of_new_tls_names_is_refused
+    one_agents_dns_connections_are_a_share_of_all
 }
 
 fn the_stub_gives_an_address_and_no_hints(choice: Choice) {
@@ -104,6 +105,23 @@ fn a_flood_of_new_tls_names_is_refused(choice: Choice) {
     }
     assert!(refused);
     assert_eq!(codes(proxy).into_iter().filter(|code| code == "leaf_rate").count(), 1);
+}
+
+fn one_agents_dns_connections_are_a_share_of_all(choice: Choice) {
+    let (proxy, _listener) = start(choice);
+    let held: Vec<TcpStream> =
+        (0..DNS_CONNECTIONS_PER_AGENT_MAX).map(|_| TcpStream::connect(proxy.stub()).unwrap()).collect();
+    let ask = |mut stream: &TcpStream| {
+        let query = query(HOST, RecordType::A);
+        let length = u16::try_from(query.len()).unwrap().to_be_bytes();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(&[&length[..], &query].concat()).is_ok() && stream.read(&mut [0; 512]).unwrap_or(0) > 2
+    };
+    assert!(held.iter().all(ask), "what it holds is served");
+    assert!(!ask(&TcpStream::connect(proxy.stub()).unwrap()), "one more than its share");
+    drop(held);
+    // The ends are seen one after the other.
+    assert!((0..1000).any(|_| ask(&TcpStream::connect(proxy.stub()).unwrap())));
 }
 
 fn start(choice: Choice) -> (Proxy, TcpListener) {
