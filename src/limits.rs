@@ -380,6 +380,8 @@ pub const STORED_CA_LIFE: Duration = Duration::from_secs(2 * 365 * 24 * 3600);
 pub const STORED_CA_WARNING: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Longest key or certificate file of a stored authority.
 pub const CA_FILE_BYTES_MAX: u64 = 64 * 1024;
+/// Longest file with certificate revocation lists; those of the largest public authorities have some 20 MiB.
+pub const CRL_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How far before now a certificate starts to be valid, for clocks that differ.
 pub const CERTIFICATE_BACKDATE: Duration = Duration::from_secs(3600);
 /// TLS sessions that one leaf remembers for resumption.

@@ -14,7 +14,7 @@ use rustls::pki_types::ServerName;
 
 use crate::config::Bounds;
 use crate::io::engine::{self, Buf, Stream};
-use crate::io::tls::{self, TlsFileError, Trust};
+use crate::io::tls::{self, Revocations, TlsFileError, Trust};
 use crate::io::transport::Transport;
 use crate::limits::{POOL_CONNECTIONS_MAX, POOL_IDLE_WAIT, POOL_PER_ROUTE_MAX};
 use crate::policy::{Policy, Scheme, Upstream as Override, Vetted};
@@ -91,8 +91,9 @@ impl Identities {
     /// # Errors
     /// If a file cannot be read or used.
     pub(crate) fn read(policy: &Policy, folder: &Path, system: &Trust) -> Result<Identities, TlsFileError> {
+        let revocations = Revocations::read(policy.revocations().iter().map(|file| folder.join(file)))?;
         let mut identities = Identities {
-            ordinary: tls::client_config(system, None)?,
+            ordinary: tls::client_config(system, &revocations, None)?,
             special: HashMap::new(),
             folder: folder.to_owned(),
         };
@@ -102,7 +103,7 @@ impl Identities {
                 continue;
             }
             let trust = key.0.as_ref().map(|file| system.and_file(file)).transpose()?;
-            let config = tls::client_config(trust.as_ref().unwrap_or(system), key.1.as_deref())?;
+            let config = tls::client_config(trust.as_ref().unwrap_or(system), &revocations, key.1.as_deref())?;
             identities.special.insert(key, config);
         }
         Ok(identities)

@@ -237,6 +237,11 @@ impl Policy {
         &self.model.passthrough
     }
 
+    /// The files of `tls.crl`, as written: lists of certificates that upstreams must not show any more.
+    pub fn revocations(&self) -> &[std::path::PathBuf] {
+        &self.model.revocations
+    }
+
     /// Heap bytes of the compiled table; the rules' own texts are not counted.
     pub fn table_bytes(&self) -> usize {
         self.table.bytes()

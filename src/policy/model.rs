@@ -330,6 +330,8 @@ pub(super) struct Model {
     pub(super) servers: Vec<McpServer>,
     /// `tls.passthrough`.
     pub(super) passthrough: Vec<HostPattern>,
+    /// `tls.crl`, as written.
+    pub(super) revocations: Vec<PathBuf>,
     /// Where `tls` stands.
     pub(super) passthrough_place: Place,
 }
@@ -357,6 +359,7 @@ impl Model {
             upstreams: Vec::new(),
             servers: Vec::new(),
             passthrough: Vec::new(),
+            revocations: Vec::new(),
             passthrough_place: Place::default(),
         }
     }

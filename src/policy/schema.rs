@@ -123,6 +123,8 @@ enum Hidden {
 struct Tls {
     /// Hosts whose connections pass unread.
     passthrough: Option<OneOrMany<String>>,
+    /// Certificate revocation lists (PEM or DER): what they name is not accepted from an upstream.
+    crl: Option<OneOrMany<String>>,
 }
 
 /// A rule: it allows or denies, under its name, what meets all of its conditions.

@@ -77,9 +77,8 @@ impl Proxy {
 
     /// The same with other bounds and, to run out of them soon, few receive buffers.
     pub(super) fn start_bounded(choice: Choice, origin: SocketAddr, rules: &str, bounds: Bounds) -> Proxy {
-        let text = format!("ringfence: v1\nupstreams:\n  {HOST}: {{ address: \"{origin}\" }}\nrules:\n{rules}");
         let door = (fixed(80), Agents::One(TESTER.to_owned()));
-        Proxy::launch_with(choice, door, &text, tempfile::tempdir().unwrap(), (bounds, 16))
+        Proxy::launch_with(choice, door, &to(origin, rules), tempfile::tempdir().unwrap(), (bounds, 16))
     }
 
     /// Starts a worker behind `entrance`, under `rules` in which `$PORT` is the listener's port, and with the origin at `origin`.
@@ -89,21 +88,30 @@ impl Proxy {
 
     /// The same, for other agents than the one that every connection is ascribed to.
     pub(super) fn start_for(choice: Choice, door: (Entrance, Agents), origin: SocketAddr, rules: &str) -> Proxy {
-        let text = format!("ringfence: v1\nupstreams:\n  {HOST}: {{ address: \"{origin}\" }}\nrules:\n{rules}");
-        Proxy::launch(choice, door, &text, tempfile::tempdir().unwrap())
+        Proxy::launch(choice, door, &to(origin, rules), tempfile::tempdir().unwrap())
     }
 
     /// Starts a worker behind `entrance` whose origin speaks TLS with a certificate that `trust` vouches for.
-    pub(super) fn start_tls_at(
+    pub(super) fn start_tls_at(choice: Choice, entrance: Entrance, origin: (SocketAddr, &str), rules: &str) -> Proxy {
+        Proxy::start_tls_with_lists(choice, entrance, origin, None, rules)
+    }
+
+    /// The same, with the revocation lists in `lists`.
+    pub(super) fn start_tls_with_lists(
         choice: Choice,
         entrance: Entrance,
         (origin, trust): (SocketAddr, &str),
+        lists: Option<&[u8]>,
         rules: &str,
     ) -> Proxy {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("trust.pem"), trust).unwrap();
+        let tls = lists.map_or("", |lists| {
+            std::fs::write(folder.path().join("revoked.crl"), lists).unwrap();
+            "tls: { crl: revoked.crl }\n"
+        });
         let text = format!(
-            "ringfence: v1\nupstreams:\n  {HOST}: {{ address: \"{origin}\", trust: trust.pem }}\nrules:\n{rules}"
+            "ringfence: v1\n{tls}upstreams:\n  {HOST}: {{ address: \"{origin}\", trust: trust.pem }}\nrules:\n{rules}"
         );
         Proxy::launch(choice, (entrance, Agents::One(TESTER.to_owned())), &text, folder)
     }
@@ -134,14 +142,12 @@ impl Proxy {
         rules: &str,
         bounds: Bounds,
     ) -> Proxy {
-        let text = format!("ringfence: v1\nupstreams:\n  {HOST}: {{ address: \"{origin}\" }}\nrules:\n{rules}");
-        let buffers = engine::Options::default().buffers;
+        let (text, buffers) = (to(origin, rules), engine::Options::default().buffers);
         Proxy::launch_with(choice, (fixed(80), agents), &text, tempfile::tempdir().unwrap(), (bounds, buffers))
     }
 
     fn launch(choice: Choice, door: (Entrance, Agents), text: &str, folder: tempfile::TempDir) -> Proxy {
-        let buffers = engine::Options::default().buffers;
-        Proxy::launch_with(choice, door, text, folder, (Bounds::default(), buffers))
+        Proxy::launch_with(choice, door, text, folder, (Bounds::default(), engine::Options::default().buffers))
     }
 
     fn launch_with(
@@ -223,10 +229,7 @@ impl Proxy {
 
     /// A plaintext client.
     pub(super) fn client(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.listener).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream
+        ready(TcpStream::connect(self.listener).unwrap())
     }
 
     /// A plaintext client that connects from `source`.
@@ -235,10 +238,7 @@ impl Proxy {
         let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
         bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(source, 0))).unwrap();
         connect(fd.as_raw_fd(), &SockaddrStorage::from(self.listener)).unwrap();
-        let stream = TcpStream::from(fd);
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream
+        ready(fd.into())
     }
 
     /// A client under TLS, with `sni`.
@@ -299,9 +299,20 @@ fn stub() -> (Stub, SocketAddr) {
 }
 
 /// A door whose connections all claim to have been meant for `port` of one address.
-fn fixed(port: u16) -> Entrance {
+pub(super) fn fixed(port: u16) -> Entrance {
     let kind = Kind::Fixed(SocketAddr::from(([203, 0, 113, 1], port)));
     Entrance { mode: Mode::Redirect, kind, from: None, agent: None }
+}
+
+fn ready(stream: TcpStream) -> TcpStream {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// A policy with these rules and the origin there.
+fn to(origin: SocketAddr, rules: &str) -> String {
+    format!("ringfence: v1\nupstreams:\n  {HOST}: {{ address: \"{origin}\" }}\nrules:\n{rules}")
 }
 
 fn load(text: &str) -> policy::Policy {

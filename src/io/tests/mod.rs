@@ -11,6 +11,7 @@ mod passthrough;
 mod recording;
 mod refusals;
 mod relays;
+mod revocation;
 mod vectors;
 mod zoo;
 

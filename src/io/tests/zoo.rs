@@ -34,14 +34,14 @@ on_both! {
 }
 
 /// An authority, and what it vouches for.
-struct Signer {
-    issuer: Issuer<'static, KeyPair>,
+pub(super) struct Signer {
+    pub(super) issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
-    pem: String,
+    pub(super) pem: String,
 }
 
 impl Signer {
-    fn root() -> Signer {
+    pub(super) fn root() -> Signer {
         Signer::root_with(|_| {})
     }
 
@@ -53,7 +53,7 @@ impl Signer {
         Signer { certificate: made.der().clone(), pem: made.pem(), issuer: Issuer::new(params, key) }
     }
 
-    fn intermediate(&self, change: impl FnOnce(&mut CertificateParams)) -> Signer {
+    pub(super) fn intermediate(&self, change: impl FnOnce(&mut CertificateParams)) -> Signer {
         let key = KeyPair::generate().unwrap();
         let mut params = authority("intermediate");
         change(&mut params);
@@ -73,7 +73,7 @@ fn authority(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params
 }
 
@@ -84,7 +84,7 @@ fn changed(change: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
     params
 }
 
-type Chain = (Vec<CertificateDer<'static>>, KeyPair);
+pub(super) type Chain = (Vec<CertificateDer<'static>>, KeyPair);
 
 /// What an origin shows, the roots it is verified with, and the word for it; `None` for a good one.
 fn zoo() -> Vec<(&'static str, Chain, String, Option<&'static str>)> {
@@ -177,20 +177,30 @@ fn self_signed() -> Chain {
 }
 
 fn chain(signer: &Signer) -> Chain {
-    let (leaf, key) = signer.leaf(|_| {});
+    chain_with(signer, |_| {})
+}
+
+/// A leaf, changed, with its signer's certificate.
+pub(super) fn chain_with(signer: &Signer, change: impl FnOnce(&mut CertificateParams)) -> Chain {
+    let (leaf, key) = signer.leaf(change);
     (vec![leaf, signer.certificate.clone()], key)
+}
+
+/// What an origin with this chain is configured with.
+pub(super) fn showing((chain, key): Chain) -> Arc<ServerConfig> {
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    Arc::new(config)
 }
 
 fn every_certificate_that_is_not_good_is_refused_with_its_word(choice: Choice) {
     for (name, (chain, key), trust, code) in zoo() {
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
-        let config = Arc::new(config);
+        let config = showing((chain, key));
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&connections);
         let (address, _seen) = origin(move |stream| {
@@ -289,7 +299,7 @@ fn a_client_with_a_grease_ech_is_served(choice: Choice) {
     assert!(response(&mut client).unwrap().ends_with("ok"));
 }
 
-fn ask(proxy: &Proxy) -> String {
+pub(super) fn ask(proxy: &Proxy) -> String {
     let mut client = proxy.tls_client(HOST);
     client.write_all(b"GET / HTTP/1.1\r\nHost: origin.test\r\n\r\n").unwrap();
     response(&mut client).unwrap()

@@ -1,5 +1,7 @@
 //! `mcp` of a rule, `mcp_servers` and `tls`.
 
+use std::path::PathBuf;
+
 use super::super::glob::Glob;
 use super::super::host::{self, HostPattern};
 use super::super::model::{Effect, Hidden, McpEndpoint, McpNames, McpServer, Pin, Rule};
@@ -178,11 +180,19 @@ pub(super) fn warn_unknown(rules: &[Rule], servers: &[McpServer], problems: &mut
     }
 }
 
-/// `tls`.
+/// `tls.crl`: the files, as written.
+pub(super) fn revocations(node: &Node, problems: &mut Problems) -> Vec<PathBuf> {
+    let Value::Map(entries) = &node.value else { return Vec::new() };
+    let Some(entry) = entries.iter().find(|entry| entry.key == "crl") else { return Vec::new() };
+    let file = |node: &Node, problems: &mut Problems| values::text(node, "crl", problems).map(PathBuf::from);
+    values::list(&entry.node, "crl", problems, file).map(<[PathBuf]>::into_vec).unwrap_or_default()
+}
+
+/// `tls`, and of it `passthrough`.
 pub(super) fn passthrough(node: &Node, groups: &mut Groups, problems: &mut Problems) -> Vec<HostPattern> {
     let entries = map(node, "`tls`", problems);
     for entry in entries {
-        refuse_unknown(entry, &["passthrough"], &[], "`tls`", problems);
+        refuse_unknown(entry, &["passthrough", "crl"], &[], "`tls`", problems);
     }
     let Some(entry) = entries.iter().find(|entry| entry.key == "passthrough") else { return Vec::new() };
     if matches!(&entry.node.value, Value::List(list) if list.is_empty()) {

@@ -78,6 +78,7 @@ fn read_entries(entries: &[Entry], problems: &mut Problems) -> Model {
     if let Some(entry) = find("tls") {
         model.passthrough_place = entry.place;
         model.passthrough = messages::passthrough(&entry.node, &mut groups, problems);
+        model.revocations = messages::revocations(&entry.node, problems);
     }
     match find("rules") {
         Some(entry) => model.rules = rules::read(&entry.node, &mut groups, problems),

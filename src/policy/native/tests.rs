@@ -232,7 +232,7 @@ rules:
     body: { /message/content: { regex: "sk-[a-z0-9]{8}" }, /stream: true, /n: { in: [1, 2.5, x] } }
 "#;
     assert_eq!(lines(text), Vec::<String>::new());
-    let text = "ringfence: v1\nrules:\n- allow: pinned\n  host: www.pinned.example\ntls: { passthrough: [\"*.pinned.example\"] }\n";
+    let text = "ringfence: v1\nrules:\n- allow: pinned\n  host: www.pinned.example\ntls: { passthrough: [\"*.pinned.example\"], crl: ./ca.crl }\n";
     assert_eq!(lines(text), Vec::<String>::new());
 }
 
