@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 
-use crate::parse::framing::{Framing, ResponseFraming};
+use crate::parse::framing::{self, Framing, ResponseFraming};
 use crate::parse::head::{RequestHead, ResponseHead, Version};
 use crate::parse::host::Host;
 use crate::parse::target::Canonical;
@@ -22,8 +22,17 @@ pub(crate) fn request(
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     authority(target, out);
     out.extend_from_slice(b"\r\n");
+    // RFC 9110 §7.6.2: one proxy less than when it came to us.
+    let hops = framing::hops(head).ok().flatten();
     for (name, value) in head.headers.end_to_end() {
-        field(name, value, out);
+        match hops {
+            Some(hops) if name.eq_ignore_ascii_case("max-forwards") => {
+                out.extend_from_slice(b"Max-Forwards: ");
+                decimal(hops.saturating_sub(1), out);
+                out.extend_from_slice(b"\r\n");
+            }
+            _ => field(name, value, out),
+        }
     }
     if let Some(name) = via {
         // RFC 9110 §7.6.3: behind those of the proxies before us.

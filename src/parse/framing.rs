@@ -43,11 +43,27 @@ pub fn request(head: &RequestHead<'_>) -> Result<Framing, FramingError> {
     if head.method == "TRACE" {
         return Err(FramingError::Trace);
     }
+    hops(head)?;
     // RFC 9110 §10.1.1: only this expectation exists, and 1.0 clients cannot have it.
     if head.headers.expect().is_some_and(|value| !value.eq_ignore_ascii_case(b"100-continue")) {
         return Err(FramingError::Expectation);
     }
     fields(head.version, &head.headers)
+}
+
+/// How many proxies an OPTIONS request may still pass (RFC 9110 §7.6.2). For one that may pass none we are the final recipient, and OPTIONS
+/// is not among what we answer ourselves. Other methods do not have the field, whatever they carry.
+pub fn hops(head: &RequestHead<'_>) -> Result<Option<u64>, FramingError> {
+    if head.method != "OPTIONS" {
+        return Ok(None);
+    }
+    match head.headers.one("max-forwards").map_err(|_| FramingError::Hops)? {
+        None => Ok(None),
+        Some(value) => match length(value).map_err(|_| FramingError::Hops)? {
+            0 => Err(FramingError::HopsExhausted),
+            hops => Ok(Some(hops)),
+        },
+    }
 }
 
 /// Whether the client waits for `100 Continue` before it sends the body.
@@ -157,13 +173,20 @@ pub enum FramingError {
     Expectation,
     /// A TRACE request.
     Trace,
+    /// `Max-Forwards` is no decimal number, or stands there twice.
+    Hops,
+    /// `Max-Forwards: 0`.
+    HopsExhausted,
 }
 
 impl FramingError {
     /// The status with which a request is refused. A response with any fault is answered with 502.
     pub fn status(&self) -> u16 {
         match self {
-            FramingError::EncodingUnknown | FramingError::Upgrade | FramingError::Trace => 501,
+            FramingError::EncodingUnknown
+            | FramingError::Upgrade
+            | FramingError::Trace
+            | FramingError::HopsExhausted => 501,
             FramingError::Expectation => 417,
             _ => 400,
         }
@@ -175,7 +198,7 @@ impl FramingError {
             FramingError::Upgrade => "upgrade_unsupported",
             FramingError::EncodingUnknown => "encoding_unsupported",
             FramingError::Expectation => "expectation_unsupported",
-            FramingError::Trace => "method_unsupported",
+            FramingError::Trace | FramingError::HopsExhausted => "method_unsupported",
             _ => "malformed",
         }
     }
@@ -194,6 +217,8 @@ impl fmt::Display for FramingError {
             FramingError::Upgrade => "upgrading to another protocol is not supported",
             FramingError::Expectation => "the only expectation is 100-continue",
             FramingError::Trace => "TRACE is not forwarded",
+            FramingError::Hops => "max-forwards is not a plain decimal number",
+            FramingError::HopsExhausted => "max-forwards lets the request go no further",
         })
     }
 }

@@ -140,6 +140,26 @@ fn refuses_trace() {
 }
 
 #[test]
+fn counts_the_proxies_that_options_may_still_pass() {
+    let with = |lines: &str| {
+        let text = format!("OPTIONS * HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+        hops(&head::request(text.as_bytes()).expect("sound"))
+    };
+    assert_eq!(with(""), Ok(None));
+    assert_eq!(with("Max-Forwards: 1\r\n"), Ok(Some(1)));
+    assert_eq!(
+        with("max-forwards: 0\r\n").map_err(|fault| (fault.code(), fault.status())),
+        Err(("method_unsupported", 501))
+    );
+    for value in ["", "-1", "+1", "01", "1 2", "x", "9223372036854775808"] {
+        assert_eq!(with(&format!("Max-Forwards: {value}\r\n")), Err(FramingError::Hops), "{value}");
+    }
+    assert_eq!(with("Max-Forwards: 1\r\nMax-Forwards: 1\r\n"), Err(FramingError::Hops));
+    let get = head::request(b"GET / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n").expect("sound");
+    assert_eq!(hops(&get), Ok(None), "only OPTIONS and TRACE have it");
+}
+
+#[test]
 fn waits_for_continue_in_http_1_1_only() {
     let expecting = |version: &str, lines: &str| {
         let text = format!("PUT / HTTP/{version}\r\nHost: a\r\n{lines}\r\n");
