@@ -1,0 +1,158 @@
+#!/usr/bin/python3
+"""A name server that changes its mind, the places it points to, and a client of the proxy; in namespaces of their own.
+
+Run as `rebinding.py RINGFENCE FOLDER` where a network and a mount namespace belong to it. Prints a line for each request, `NAME STATUS WHAT`:
+what is the answering origin's address or the code of the refusal. Then a line for each address with the connections it has seen, and how
+often each name was looked up.
+"""
+import collections
+import http.client
+import json
+import os
+import pathlib
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+PUBLIC, PRIVATE, LOOPBACK = "93.184.215.14", "10.20.30.40", "127.0.0.1"
+PUBLIC_6, PRIVATE_6 = "2600:1406::14", "fd00::40"
+A, CNAME, AAAA = 1, 5, 28
+
+# By name: what each lookup is told, one after the other; the last for ever. A tuple is one answer of several records.
+A_RECORDS = {
+    "flip.test": [PUBLIC, PRIVATE, PUBLIC, LOOPBACK, PUBLIC, "169.254.169.254"],
+    "race.test": [PUBLIC, PRIVATE],
+    "mixed.test": [(PRIVATE, PUBLIC, LOOPBACK)],
+    "inward.test": [(("inside.test",), PRIVATE)],
+    "inward6.test": [PUBLIC],
+    "private6.test": [()],
+    "mapped.test": [()],
+}
+AAAA_RECORDS = {"inward6.test": PRIVATE_6, "private6.test": PRIVATE_6, "mapped.test": "::ffff:10.20.30.40"}
+
+asked = collections.Counter()
+seen = collections.Counter()
+
+
+def main(ringfence, folder):
+    world(folder)
+    name_server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    name_server.bind(("127.0.0.53", 53))
+    threading.Thread(target=answer_questions, args=(name_server,), daemon=True).start()
+    for address in (PUBLIC, PRIVATE, LOOPBACK, PUBLIC_6, PRIVATE_6):
+        listener = socket.create_server((address, 80), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
+        threading.Thread(target=serve, args=(listener, address), daemon=True).start()
+    proxy = start(ringfence, folder)
+    try:
+        for name in ["flip.test"] * 6 + ["race.test"] * 2 + ["mixed.test", "inward.test", "inward6.test", "private6.test", "mapped.test"]:
+            print(name, *request(name), flush=True)
+    finally:
+        proxy.terminate()
+        proxy.wait()
+    for address in (PUBLIC, PRIVATE, LOOPBACK, PUBLIC_6, PRIVATE_6):
+        print("connections", address, seen[address])
+    for name in ("flip.test", "race.test"):
+        print("lookups", name, asked[name])
+
+
+def world(folder):
+    def ip(*words):
+        subprocess.run(["ip", *words], check=True)
+
+    ip("link", "set", "lo", "up")
+    for address in (PUBLIC + "/32", PRIVATE + "/32", PUBLIC_6 + "/128", PRIVATE_6 + "/128"):
+        ip("addr", "add", address, "dev", "lo")
+    resolv = pathlib.Path(folder, "resolv.conf")
+    resolv.write_text("nameserver 127.0.0.53\n")
+    subprocess.run(["mount", "--bind", resolv, "/etc/resolv.conf"], check=True)
+
+
+def start(ringfence, folder):
+    pathlib.Path(folder, "policy.yaml").write_text("ringfence: v1\nrules:\n  - allow: every name\n    host: \"*\"\n    scheme: http\n    port: 80\n")
+    config = pathlib.Path(folder, "ringfence.yaml")
+    config.write_text('listen: [{ mode: proxy, address: "127.0.0.1:3128" }]\npolicy: policy.yaml\naudit: { dir: audit }\nca: { dir: ca }\nio: { workers: 1 }\n')
+    env = {**os.environ, "RINGFENCE_STATE": str(pathlib.Path(folder, "state"))}
+    proxy = subprocess.Popen([ringfence, "proxy", "--config", config], env=env, stdout=sys.stderr)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and proxy.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", 3128)) == 0:
+                return proxy
+        time.sleep(0.01)
+    sys.exit("the proxy does not listen")
+
+
+def request(name):
+    connection = http.client.HTTPConnection("127.0.0.1", 3128, timeout=60)
+    connection.request("GET", f"http://{name}/", headers={"Host": name})
+    response = connection.getresponse()
+    body = response.read().decode()
+    connection.close()
+    return response.status, json.loads(body)["code"] if response.status != 200 else body
+
+
+def serve(listener, address):
+    while True:
+        stream, _ = listener.accept()
+        seen[address] += 1
+        head = b""
+        while b"\r\n\r\n" not in head:
+            part = stream.recv(4096)
+            if not part:
+                break
+            head += part
+        # Closed, so that the next request needs a connection of its own, and a lookup.
+        stream.sendall(f"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {len(address)}\r\n\r\n{address}".encode())
+        stream.close()
+
+
+def answer_questions(server):
+    while True:
+        message, peer = server.recvfrom(2000)
+        name, kind, end = question(message)
+        server.sendto(reply(message, name, kind, end), peer)
+
+
+def question(message):
+    labels, at = [], 12
+    while message[at]:
+        labels.append(message[at + 1 : at + 1 + message[at]].decode().lower())
+        at += 1 + message[at]
+    return ".".join(labels), struct.unpack_from("!H", message, at + 1)[0], at + 5
+
+
+def reply(message, name, kind, end):
+    """Everything with a life of no seconds."""
+    records = []
+    if kind == A and name in A_RECORDS:
+        answers = A_RECORDS[name]
+        records = answers[min(asked[name], len(answers) - 1)]
+        asked[name] += 1
+        records = (records,) if isinstance(records, str) else records
+    elif kind == AAAA and name in AAAA_RECORDS:
+        records = (AAAA_RECORDS[name],)
+    out, owner = [], name
+    for record in records:
+        if isinstance(record, tuple):
+            out.append(resource(owner, CNAME, encoded(record[0])))
+            owner = record[0]
+        elif ":" in record:
+            out.append(resource(owner, AAAA, socket.inet_pton(socket.AF_INET6, record)))
+        else:
+            out.append(resource(owner, A, socket.inet_aton(record)))
+    header = message[:2] + struct.pack("!HHHHH", 0x8180, 1, len(out), 0, 0)
+    return header + message[12:end] + b"".join(out)
+
+
+def resource(owner, kind, data):
+    return encoded(owner) + struct.pack("!HHIH", kind, 1, 0, len(data)) + data
+
+
+def encoded(name):
+    return b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
+
+
+main(*sys.argv[1:])
