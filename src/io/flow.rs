@@ -65,10 +65,10 @@ pub(crate) async fn serve(stream: Stream, entry: Entry, entrance: Rc<Entrance>, 
     let _share = match worker.share(&arrival.agent) {
         Ok(share) => share,
         Err(Exhausted { first }) => {
-            worker.counters.over_limit();
-            // One record for a run of refusals; the counter has them all.
-            if first {
-                refuse(&worker, &arrival, Protocol::Tcp, "agent_connections");
+            // One record for a run of refusals; the counters have them all.
+            match first {
+                true => refuse(&worker, &arrival, Protocol::Tcp, "agent_connections"),
+                false => worker.counters.over_limit(),
             }
             return stream.reset();
         }

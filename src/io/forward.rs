@@ -121,6 +121,13 @@ impl Connection {
         end
     }
 
+    /// Ends an exchange that was not finished. With a reset: some origins take the end of a connection for the end of a body.
+    fn abandon_upstream(&mut self) {
+        if let Some((_, upstream)) = self.upstream.take() {
+            upstream.transport.reset();
+        }
+    }
+
     /// Puts the outcome on record, answers where nothing has been said yet, and says what follows.
     async fn conclude(&mut self, end: End, credit: Credit, started: Instant, method: Method, tally: &Tally) -> Next {
         let id = credit.id();
@@ -146,7 +153,7 @@ impl Connection {
                 }
             }
             End::Failed { status, code, detail } => {
-                self.upstream = None;
+                self.abandon_upstream();
                 outcome.status = Some(*status);
                 outcome.code = Some(code);
                 outcome.error = Some(detail).filter(|detail| !detail.is_empty()).map(String::as_str);
@@ -154,12 +161,12 @@ impl Connection {
                 Next::Close
             }
             End::Cut { code } => {
-                self.upstream = None;
+                self.abandon_upstream();
                 outcome.code = Some(code);
                 Next::Abort
             }
             End::ClientGone | End::ClientStalled => {
-                self.upstream = None;
+                self.abandon_upstream();
                 outcome.code = Some(if matches!(end, End::ClientGone) { "client_gone" } else { "client_stalled" });
                 Next::Abort
             }

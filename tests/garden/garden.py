@@ -4,7 +4,8 @@
   tests/garden/garden.py [--count N] [--seed S] [--origins nginx,node,…] [--ringfence PATH] [--venv PATH]
 
 Each origin gets N connections of generated requests, whose seed is printed. The proxy's log and the origin's own record are then compared,
-request by request: method, the number in the path, and the length of the body. A request in one and not in the other is a disagreement, and the exit status is 1.
+request by request: method, the number in the path, and the length of the body; and the body's content with what a strict reader finds in the bytes that were
+sent. A request in one and not in the other, or another body, is a disagreement, and the exit status is 1.
 Requests that an origin itself refuses (its answer is 4xx or 5xx) are counted apart: it received them and did not believe them.
 """
 
@@ -27,6 +28,7 @@ from urllib.parse import unquote
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import grammar  # noqa: E402
 import origins  # noqa: E402
+import reference  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 AT_ONCE = 8
@@ -35,23 +37,26 @@ AT_ONCE = 8
 def main():
     options = arguments()
     work = Path(tempfile.mkdtemp(prefix="garden-"))
-    # nginx reaches its inner half as another user.
+    # Some of them work as another user.
     work.chmod(0o711)
     have = origins.commands(options.venv / "bin", work)
+    inner = have.pop(None)
     wanted = options.origins.split(",") if options.origins else list(have)
     missing = [name for name in wanted if name not in have]
     if missing:
         sys.exit(f"not to be had here: {', '.join(missing)}")
-    running = []
+    print(f"origins here: {', '.join(have)}", flush=True)
+    running, bodies = [], {}
     try:
-        plots = {name: start_origin(name, have[name], work, running) for name in wanted}
+        plots = {name: start_origin(name, have[name], inner, work, running) for name in wanted}
         gateway, audit = start_proxy(options.ringfence, plots, work, running)
         started = time.monotonic()
         for name in wanted:
-            asyncio.run(sow(name, gateway, options))
+            bodies[name] = {}
+            asyncio.run(sow(name, gateway, bodies[name], options))
         took = time.monotonic() - started
         stop(running.pop())
-        wrong = sum(compare(name, plots[name][1], audit, options) for name in wanted)
+        wrong = sum(compare(name, plots[name][1], audit, bodies[name], options) for name in wanted)
         requests = options.count * len(wanted)
         print(f"{requests} connections, {len(wanted)} origins, seed {options.seed}, {took:.0f} s: {wrong} disagreements")
         return wrong
@@ -82,14 +87,21 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def start_origin(name, command, work, running):
-    port, log = free_port(), work / f"{name}.log"
+def start_origin(name, how, inner, work, running):
+    command, needs_inner = how
+    log = work / f"{name}.log"
     log.touch()
+    inside = start(f"{name}-inner", lambda port: inner(port, str(log), None), log, work, running) if needs_inner else None
+    return start(name, lambda port: command(port, str(log), inside), log, work, running), log
+
+
+def start(name, command, log, work, running):
+    port = free_port()
     env = {**os.environ, "GARDEN_LOG": str(log), "PYTHONDONTWRITEBYTECODE": "1"}
     noise = open(work / f"{name}.err", "wb")
-    running.append(subprocess.Popen(command(port, str(log)), env=env, stdout=noise, stderr=noise, start_new_session=True))
+    running.append(subprocess.Popen(command(port), env=env, stdout=noise, stderr=noise, start_new_session=True))
     listens(port, running[-1], work / f"{name}.err")
-    return port, log
+    return port
 
 
 def start_proxy(ringfence, plots, work, running):
@@ -132,7 +144,7 @@ def stop(program):
 # ---- requests ----------------------------------------------------------------------------------------------------------------------------
 
 
-async def sow(name, gateway, options):
+async def sow(name, gateway, bodies, options):
     generator = grammar.Generator(f"{options.seed} {name}", f"{name}.test:{gateway}")
     turns = asyncio.Semaphore(AT_ONCE)
 
@@ -141,7 +153,10 @@ async def sow(name, gateway, options):
             await send(gateway, message)
 
     for start in range(0, options.count, 1000):
-        await asyncio.gather(*(one(generator.next()) for _ in range(min(1000, options.count - start))))
+        messages = [generator.next() for _ in range(min(1000, options.count - start))]
+        for message in messages:
+            bodies.update(reference.digests(message))
+        await asyncio.gather(*(one(message) for message in messages))
 
 
 async def send(gateway, message):
@@ -162,20 +177,20 @@ async def send(gateway, message):
 # ---- the oracle --------------------------------------------------------------------------------------------------------------------------
 
 
-def compare(name, log, audit, options):
-    seen = said_by_origin(name, log)
-    # nginx does not say how long a body was.
-    sized = all(length is not None for _, _, length in seen)
-    forwarded, uncertain, refused = said_by_proxy(name, audit(), sized)
+def compare(name, log, audit, bodies, options):
+    forwarded, uncertain, refused, cut = said_by_proxy(name, audit())
+    seen, others, completed = said_by_origin(log, bodies, cut if name in origins.COMPLETES_WHAT_IS_CUT else set())
     # An origin that believes nothing shows nothing.
-    wrong = 0 if sum(forwarded.values()) * 5 > options.count else 1
+    wrong = len(others) + (0 if sum(forwarded.values()) * 5 > options.count else 1)
+    for other in others[:20]:
+        print(f"{name} seed {options.seed}: another body than was sent: {other}")
     for key in sorted(set(forwarded) | set(seen), key=str):
         least, most = forwarded[key], forwarded[key] + uncertain[key] + refused[key]
         if not least <= seen[key] <= most:
             wrong += 1
             if wrong <= 20:
                 print(f"{name} seed {options.seed}: {key}: forwarded {forwarded[key]}, refused there {refused[key]}, cut {uncertain[key]}, seen {seen[key]}")
-    print(f"{name:10} {sum(forwarded.values()):7} forwarded whole, {sum(refused.values()):5} refused by the origin, {sum(uncertain.values()):5} cut, {sum(seen.values()):7} seen, {wrong} disagreements", flush=True)
+    print(f"{name:10} {sum(forwarded.values()):7} forwarded whole, {sum(refused.values()):5} refused by the origin, {sum(uncertain.values()):5} cut, {sum(seen.values()):7} seen, {wrong} disagreements" + (f" ({completed} that the proxy cut were handed on as whole)" if completed else ""), flush=True)
     return wrong
 
 
@@ -185,31 +200,36 @@ def key_of(method, target, length):
     return (method, number.group(0) if number else unquote((target or "").split("?")[0]), length)
 
 
-def said_by_proxy(name, decoded, sized):
-    forwarded, uncertain, refused = collections.Counter(), collections.Counter(), collections.Counter()
+def said_by_proxy(name, decoded):
+    forwarded, uncertain, refused, cut = collections.Counter(), collections.Counter(), collections.Counter(), set()
     open_decisions = {}
     for line in decoded.splitlines():
         record = json.loads(line)
         if record["kind"] == "decision" and record["verdict"] == "allow" and record.get("host") == f"{name}.test":
             open_decisions[record["id"]] = (record["method"], record["path"])
         elif record["kind"] == "outcome" and record["id"] in open_decisions:
-            length = record.get("bytes_up", 0) if sized else None
+            length = record.get("bytes_up", 0)
             key, status = key_of(*open_decisions.pop(record["id"]), length), record.get("status", 0)
             if record.get("code") in ("body_truncated", "malformed"):
                 # The request never went up whole: no origin may have believed it.
+                cut.add(key[:2])
                 continue
             (uncertain if record.get("code") else forwarded if status < 400 else refused)[key] += 1
-    return forwarded, uncertain, refused
+    return forwarded, uncertain, refused, cut
 
 
-def said_by_origin(name, log):
-    seen = collections.Counter()
+def said_by_origin(log, bodies, cut):
+    seen, others, completed = collections.Counter(), [], 0
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
         record = json.loads(line)
-        # nginx writes a line for what it refused and for what broke off as well.
-        if record.get("status", 200) == 200 and record.get("completed", "OK") == "OK":
-            seen[key_of(record["method"], record["target"], record.get("length"))] += 1
-    return seen
+        key = key_of(record["method"], record["target"], record["length"])
+        if key[:2] in cut:
+            completed += 1
+            continue
+        seen[key] += 1
+        if bodies.get(key[1], record["body"]) != record["body"]:
+            others.append(line)
+    return seen, others, completed
 
 
 if __name__ == "__main__":

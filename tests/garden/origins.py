@@ -1,6 +1,7 @@
 """The origins of the garden: each answers 200 to everything and writes what it received, one JSON line for each whole request.
 
 Every origin is a server that people run, with its own parser; the applications below are only there to say what the parser made of the bytes.
+Those that people run in front of others (nginx, Apache, lighttpd, HAProxy, Varnish) have an inner origin, which says what came out of them.
 """
 
 import hashlib
@@ -11,10 +12,13 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
+# Varnish 7.1 hands on a body that broke off, by a reset even, as a whole one: as much of it as had come. Nothing in front of it can help that
+# but holding the body back; what the proxy cut is therefore not held against it.
+COMPLETES_WHAT_IS_CUT = {"varnish"}
 
 
 def say(method, target, body):
-    digest = hashlib.sha256(body).hexdigest()[:16]
+    digest = hashlib.sha1(body).hexdigest()
     line = json.dumps({"method": method, "target": target, "body": digest, "length": len(body)})
     with open(os.environ["GARDEN_LOG"], "a", encoding="utf-8") as out:
         out.write(line + "\n")
@@ -24,31 +28,57 @@ def say(method, target, body):
 
 
 def commands(bin_folder, work):
-    """Those that can be had here: by name, a function of the port and the log that gives the command."""
+    """Those that can be had here: by name, a function of the port, the log and the inner origin's port (None without one) that gives the
+    command, and whether it needs the inner one, whose command stands under None."""
     path = f"{bin_folder}:{os.environ['PATH']}:/usr/sbin"
     python = str(Path(bin_folder) / "python")
-    tool = {name: shutil.which(name, path=path) for name in ("nginx", "node", "gunicorn", "uvicorn", "hypercorn", "waitress-serve")}
+    tool = {name: shutil.which(name, path=path) for name in ("nginx", "node", "gunicorn", "uvicorn", "hypercorn", "waitress-serve", "apache2", "lighttpd", "haproxy", "varnishd")}
     has = {package: any(Path(bin_folder).parent.glob(f"lib/*/site-packages/{package}")) for package in ("aiohttp", "tornado")}
 
-    def nginx(port, log):
-        configuration = Path(work) / "nginx.conf"
-        configuration.write_text(NGINX.format(port=port, log=log, work=work))
-        return [tool["nginx"], "-c", str(configuration), "-e", str(Path(work) / "nginx.error")]
+    def written(name, text, **values):
+        configuration = Path(work) / f"{name}.conf"
+        configuration.write_text(text.format(work=work, **values))
+        return str(configuration)
+
+    def nginx(port, log, inner):
+        return [tool["nginx"], "-c", written("nginx", NGINX, port=port, inner=inner), "-e", str(Path(work) / "nginx.error")]
+
+    def apache2(port, log, inner):
+        return [tool["apache2"], "-X", "-f", written("apache2", APACHE, port=port, inner=inner)]
+
+    def lighttpd(port, log, inner):
+        return [tool["lighttpd"], "-D", "-f", written("lighttpd", LIGHTTPD, port=port, inner=inner)]
+
+    def haproxy(port, log, inner):
+        return [tool["haproxy"], "-db", "-f", written("haproxy", HAPROXY, port=port, inner=inner)]
+
+    def varnish(port, log, inner):
+        vcl = written("varnish", VARNISH, inner=inner)
+        return [tool["varnishd"], "-F", "-a", f"127.0.0.1:{port}", "-f", vcl, "-n", str(Path(work) / "varnish"), "-s", "malloc,64m", "-T", "none"]
 
     def own(kind):
-        return lambda port, log: [python, str(HERE), kind, str(port)]
+        return lambda port, log, _: [python, str(HERE), kind, str(port)]
 
+    def uvicorn(port, log, _):
+        return [tool["uvicorn"], "--host", "127.0.0.1", "--port", str(port), "--http", "h11", "--log-level", "error", "--app-dir", str(HERE.parent), "origins:asgi"]
+
+    # An inner origin is asked by the outer one alone: any that says what it received will do.
+    inner = tool["uvicorn"]
     every = {
-        "nginx": (tool["nginx"], nginx),
-        "node": (tool["node"], lambda port, log: [tool["node"], str(HERE.with_name("origin.js")), str(port), log]),
-        "gunicorn": (tool["gunicorn"], lambda port, log: [tool["gunicorn"], "-b", f"127.0.0.1:{port}", "-k", "gthread", "--threads", "8", "--keep-alive", "60", "--chdir", str(HERE.parent), "origins:wsgi"]),
-        "uvicorn": (tool["uvicorn"], lambda port, log: [tool["uvicorn"], "--host", "127.0.0.1", "--port", str(port), "--http", "h11", "--log-level", "error", "--app-dir", str(HERE.parent), "origins:asgi"]),
-        "hypercorn": (tool["hypercorn"], lambda port, log: [python, str(HERE), "hypercorn", str(port)]),
-        "waitress": (tool["waitress-serve"], own("waitress")),
-        "aiohttp": (has["aiohttp"], own("aiohttp")),
-        "tornado": (has["tornado"], own("tornado")),
+        "nginx": (tool["nginx"] and inner, nginx, True),
+        "apache2": (tool["apache2"] and inner, apache2, True),
+        "lighttpd": (tool["lighttpd"] and inner, lighttpd, True),
+        "haproxy": (tool["haproxy"] and inner, haproxy, True),
+        "varnish": (tool["varnishd"] and inner, varnish, True),
+        "node": (tool["node"], lambda port, log, _: [tool["node"], str(HERE.with_name("origin.js")), str(port), log], False),
+        "gunicorn": (tool["gunicorn"], lambda port, log, _: [tool["gunicorn"], "-b", f"127.0.0.1:{port}", "-k", "gthread", "--threads", "8", "--keep-alive", "60", "--chdir", str(HERE.parent), "origins:wsgi"], False),
+        "uvicorn": (tool["uvicorn"], uvicorn, False),
+        "hypercorn": (tool["hypercorn"], lambda port, log, _: [python, str(HERE), "hypercorn", str(port)], False),
+        "waitress": (tool["waitress-serve"], own("waitress"), False),
+        "aiohttp": (has["aiohttp"], own("aiohttp"), False),
+        "tornado": (has["tornado"], own("tornado"), False),
     }
-    return {name: command for name, (there, command) in every.items() if there}
+    return {None: uvicorn} | {name: (command, inside) for name, (there, command, inside) in every.items() if there}
 
 
 NGINX = """
@@ -56,12 +86,65 @@ daemon off; worker_processes 1; pid {work}/nginx.pid;
 events {{ worker_connections 1024; }}
 http {{
   client_body_temp_path {work}/nginx-body; proxy_temp_path {work}/nginx-proxy; fastcgi_temp_path {work}/nginx-f;
-  uwsgi_temp_path {work}/nginx-u; scgi_temp_path {work}/nginx-s; large_client_header_buffers 8 64k;
-  log_format seen escape=json '{{"method":"$request_method","target":"$request_uri","status":$status,"completed":"$request_completion"}}';
-  # The inner one only answers; the outer one has to have the whole body before it asks.
-  server {{ listen unix:{work}/inner.sock; access_log off; location / {{ return 200 "ok"; }} }}
-  server {{ listen 127.0.0.1:{port}; access_log {log} seen; keepalive_timeout 60; location / {{ proxy_pass http://unix:{work}/inner.sock:; }} }}
+  uwsgi_temp_path {work}/nginx-u; scgi_temp_path {work}/nginx-s; large_client_header_buffers 8 64k; access_log off;
+  server {{ listen 127.0.0.1:{port}; keepalive_timeout 60; location / {{ proxy_pass http://127.0.0.1:{inner}; }} }}
 }}
+"""
+
+APACHE = """
+ServerName garden
+Listen 127.0.0.1:{port}
+PidFile {work}/apache2.pid
+ErrorLog {work}/apache2.error
+LoadModule mpm_event_module /usr/lib/apache2/modules/mod_mpm_event.so
+LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
+LoadModule proxy_module /usr/lib/apache2/modules/mod_proxy.so
+LoadModule proxy_http_module /usr/lib/apache2/modules/mod_proxy_http.so
+User nobody
+Group nogroup
+KeepAliveTimeout 60
+MaxKeepAliveRequests 0
+LimitRequestLine 65536
+LimitRequestFieldSize 65536
+AllowEncodedSlashes NoDecode
+ProxyPass / http://127.0.0.1:{inner}/ nocanon
+"""
+
+LIGHTTPD = """
+server.bind = "127.0.0.1"
+server.port = {port}
+server.document-root = "{work}"
+server.errorlog = "{work}/lighttpd.error"
+server.modules = ( "mod_proxy" )
+server.stream-request-body = 0
+server.max-keep-alive-requests = 100000
+server.max-keep-alive-idle = 60
+server.http-parseopts = ( "url-normalize" => "disable" )
+proxy.server = ( "" => (( "host" => "127.0.0.1", "port" => {inner} )) )
+"""
+
+HAPROXY = """
+global
+  tune.bufsize 131072
+defaults
+  mode http
+  timeout client 60s
+  timeout server 60s
+  timeout connect 20s
+  timeout http-request 20s
+frontend garden
+  bind 127.0.0.1:{port}
+  default_backend inner
+backend inner
+  server inner 127.0.0.1:{inner}
+"""
+
+VARNISH = """
+vcl 4.1;
+backend inner {{ .host = "127.0.0.1"; .port = "{inner}"; }}
+sub vcl_recv {{ return (pass); }}
+# Its own takes the body off a GET.
+sub vcl_backend_fetch {{ return (fetch); }}
 """
 
 # ---- applications ------------------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 //! A peer that is slow, silent, gone or many costs what its bound says and no more.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -27,6 +27,7 @@ on_both! {
     an_origins_connection_is_not_used_again_after_a_get_with_a_body
     bytes_after_a_response_are_never_the_next_ones
     resets_and_ends_at_every_stage_are_on_record
+    a_body_that_is_cut_reaches_the_origin_as_a_reset
     a_head_that_is_never_finished_is_given_up
     a_request_body_that_drips_is_given_up
     a_long_upload_that_goes_on_is_not_given_up
@@ -35,7 +36,8 @@ on_both! {
 
 fn clients_that_stop_within_a_head_do_not_starve_the_others(choice: Choice) {
     let (address, _seen) = origin(answer);
-    let proxy = Proxy::start_bounded(choice, address, ALLOW, Bounds { connections_per_agent: 4096, ..Bounds::default() });
+    let proxy =
+        Proxy::start_bounded(choice, address, ALLOW, Bounds { connections_per_agent: 4096, ..Bounds::default() });
     for part in [&b"G"[..], b"GET / HTTP/1.1\r\nHost: ", b"\x16\x03\x01\x02"] {
         // More than there are buffers.
         let slow: Vec<TcpStream> = (0..RECEIVE_BUFFERS_OVERFLOW_MAX + 64)
@@ -198,6 +200,24 @@ fn resets_and_ends_at_every_stage_are_on_record(choice: Choice) {
                 "{stage} {reset} {records:?}"
             );
         }
+    }
+}
+
+fn a_body_that_is_cut_reaches_the_origin_as_a_reset(choice: Choice) {
+    for tail in ["5\r\nhello\r\n5\r\nhelloX", "5\r\nhello\r\n0\r\nbad\r\n\r\n", "5\r\nhello\r\n"] {
+        let (address, seen) = origin(|mut stream| {
+            let mut all = Vec::new();
+            let ended = stream.read_to_end(&mut all);
+            (ended.map_err(|error| error.kind()), all)
+        });
+        let proxy = Proxy::start(choice, address, 80, ALLOW);
+        let mut client = proxy.client();
+        write!(client, "POST / HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n{tail}").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert!(response(&mut client).unwrap().starts_with("HTTP/1.1 400 "));
+        let (ended, all) = seen.recv().unwrap();
+        assert_eq!(ended, Err(ErrorKind::ConnectionReset), "{tail:?} ended as {}", all.escape_ascii());
+        assert!(!all.ends_with(b"0\r\n\r\n"));
     }
 }
 
