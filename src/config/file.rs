@@ -299,10 +299,8 @@ fn bounds(node: &Node, problems: &mut Problems) -> Bounds {
         }
     }
     let most = limits::CONNECTIONS_SET_MAX as u64;
-    let counts = [
-        ("connections", &mut bounds.connections),
-        ("connections_per_agent", &mut bounds.connections_per_agent),
-    ];
+    let counts =
+        [("connections", &mut bounds.connections), ("connections_per_agent", &mut bounds.connections_per_agent)];
     for (key, bound) in counts {
         if let Some(node) = find(entries, key)
             && let Some(count) = whole(node, &format!("limits.{key}"), 1, most, problems)

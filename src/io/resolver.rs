@@ -91,12 +91,7 @@ pub(crate) async fn serve_streams(listener: Listener, service: Rc<Service>, work
     }
 }
 
-async fn serve_stream(
-    stream: Stream,
-    from: SocketAddr,
-    service: &Service,
-    worker: &Worker,
-) -> std::io::Result<()> {
+async fn serve_stream(stream: Stream, from: SocketAddr, service: &Service, worker: &Worker) -> std::io::Result<()> {
     let mut held: Vec<u8> = Vec::new();
     loop {
         let buf: Buf = stream.recv().await?;
