@@ -23,7 +23,7 @@ use crate::io::refuse::refuse;
 use crate::io::transport::{Filled, Transport};
 use crate::io::upstream::{Route, Upstream};
 use crate::io::worker::Worker;
-use crate::limits::{DENIED_BODY_BYTES_MAX, DENIED_BODY_WAIT};
+use crate::limits::{DENIED_BODY_BYTES_MAX, DENIED_BODY_WAIT, HEAD_READ_PAUSE, HEAD_READS_AT_ONCE};
 use crate::parse::Progress;
 use crate::parse::head::{self, HeadError, Scan};
 use crate::parse::host::Host;
@@ -229,7 +229,11 @@ impl Connection {
 
     /// Receives until the head is whole or wrong; `None` when the client is done.
     async fn rest_of_head(&self, scan: &mut Scan) -> Option<Result<Progress<usize>, HeadError>> {
-        loop {
+        for read in 1_u32.. {
+            if read > HEAD_READS_AT_ONCE {
+                // Who sends octet by octet must not have the kernel wake us for each.
+                engine::sleep(HEAD_READ_PAUSE).await;
+            }
             if !matches!(self.client.fill().await, Ok(Filled::Bytes)) {
                 return None;
             }
@@ -238,6 +242,7 @@ impl Connection {
                 found => return Some(found),
             }
         }
+        None
     }
 
     /// Grants a CONNECT (RFC 9110 §9.3.6): what follows on the connection is admitted anew, as a connection to its authority.
