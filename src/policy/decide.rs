@@ -7,9 +7,9 @@
 use std::net::IpAddr;
 
 use super::host;
-use super::model::{Effect, Mode, Rule};
+use super::model::{Condition, Effect, Mode, Rule};
 use super::subject::{Host, Subject};
-use super::table::Kind;
+use super::table::{Facts, Kind};
 use super::{Policy, address};
 
 /// What was decided.
@@ -59,12 +59,6 @@ pub struct RuleView<'p> {
     pub reason: Option<&'p str>,
     /// What to do instead, in its author's words.
     pub remedy: Option<&'p str>,
-}
-
-impl<'p> From<&'p Rule> for RuleView<'p> {
-    fn from(rule: &'p Rule) -> Self {
-        Self { name: &rule.name, reason: rule.reason.as_deref(), remedy: rule.remedy.as_deref() }
-    }
 }
 
 /// One decision.
@@ -192,6 +186,30 @@ impl Policy {
         Answer::Decided(certain)
     }
 
+    /// Decides again about a request that was admitted and is under way; nothing where that depends on what nobody has looked at. Its token is
+    /// taken already, so a bucket that is empty now stops nothing.
+    pub fn admits_still(&self, subject: &Subject<'_>) -> Option<Decision<'_>> {
+        let Answer::Decided(decision) = self.ask(subject) else { return None };
+        if decision.rule.is_some() || decision.verdict == Verdict::Allow || decision.code != Some(Code::Default) {
+            return Some(decision);
+        }
+        let rated = |rule: &&Rule| rule.effect == Effect::Allow && rule.rate.is_some();
+        let mut rules = (0..).zip(&self.model.rules).filter(|(_, rule)| rated(rule));
+        let subject = subject.settled();
+        let spent = rules.find(|(_, rule)| rule.failed(&subject) == Some(Condition::Rate));
+        Some(match spent {
+            Some((place, _)) => Decision {
+                verdict: Verdict::Allow,
+                enforced: true,
+                rule: self.table.view(place),
+                code: None,
+                allow: Some(place),
+                ..decision
+            },
+            None => decision,
+        })
+    }
+
     /// What has not been looked at satisfies every allow and no deny, as an address does before it is known.
     fn decide_as_given(&self, subject: &Subject<'_>) -> Decision<'_> {
         let mut decision = Decision {
@@ -210,13 +228,14 @@ impl Policy {
         }
         let enforce = self.model.mode == Mode::Enforce;
         let rules = &self.model.rules;
-        let mut facts = self.table.resolve(subject);
+        let mut facts = Facts::new(subject);
+        self.table.resolve(&mut facts);
         decision.address = facts.dialled();
         let deny = self.table.first(Kind::Deny, &mut facts, rules);
         if let Some(deny) = deny
             && enforce
         {
-            decision.rule = rules.get(deny as usize).map(RuleView::from);
+            decision.rule = self.table.view(deny);
             return decision;
         }
         let watch = self.table.first(Kind::Watch, &mut facts, rules);
@@ -231,7 +250,7 @@ impl Policy {
         };
         decision.verdict = verdict;
         decision.enforced = enforced;
-        decision.rule = rule.and_then(|rule| rules.get(rule as usize)).map(RuleView::from);
+        decision.rule = rule.and_then(|rule| self.table.view(rule));
         decision.code = decision.rule.is_none().then_some(Code::Default);
         decision
     }

@@ -1,6 +1,6 @@
 //! One test for each sentence of the contract about decisions.
 
-use super::super::{Scheme, Source, load};
+use super::super::{Look, Scheme, Source, load};
 use super::*;
 
 pub(super) fn policy(text: &str) -> Policy {
@@ -213,4 +213,18 @@ fn of_several_winners_the_first_in_the_file_is_named_and_an_allow_with_a_block_b
     assert_eq!(ask(&policy, &at("1.1.1.1")), "allow b");
     assert_eq!(ask(&policy, &at("192.0.2.1")), "allow c");
     assert_eq!(ask(&policy, &get("x.example", &["/n"])), "deny e");
+}
+
+#[test]
+fn a_request_under_way_has_its_token_and_stops_where_a_new_rule_denies_it() {
+    let rated = policy("ringfence: v1\nrules:\n- allow: a\n  host: x.example\n  rate: 1/day\n");
+    let subject = get("x.example", &["/"]);
+    assert!(rated.decide(&subject).admit().is_ok_and(|permit| permit.take(&rated, &subject)));
+    assert_eq!(ask(&rated, &subject), "deny default");
+    assert!(rated.admits_still(&subject).unwrap().admit().is_ok());
+    assert!(rated.admits_still(&get("y.example", &["/"])).unwrap().admit().is_err());
+    let denied = policy("ringfence: v1\nrules:\n- allow: a\n  host: x.example\n  rate: 1/day\n- deny: d\n");
+    assert_eq!(denied.admits_still(&subject).unwrap().rule.map(|rule| rule.name), Some("d"));
+    let body = policy("ringfence: v1\nrules:\n- allow: a\n  body: { /k: a }\n");
+    assert!(body.admits_still(&Subject { body: Look::NotLooked, ..subject }).is_none());
 }

@@ -1,20 +1,20 @@
 //! From the model to the table: number the rules, fill the indexes.
 
+use super::classes::{self, ANSWERED, ClassSet, Classes, UNCLASSED};
 use super::fields::{FieldsBuilder, Lead};
 use super::index::{BlocksBuilder, EndpointsBuilder, HostsBuilder, MethodsBuilder};
 use super::leads::{self, Shares};
 use super::openers::Openers;
 use super::paths::PathsBuilder;
 use super::sets::{BLOCK_RULES, SetsBuilder};
+use super::views::Views;
 use super::words::u32_of;
-use super::{Dimension, Group, Kind, MESSAGE, REST, Shape, TUNNEL, Table};
+use super::{CLASSED, Dimension, Group, Kind, MESSAGE, REST, Shape, TUNNEL, Table};
 use crate::policy::host::HostPattern;
-use crate::policy::model::{Access, Conditions, Effect, Rule};
-use crate::policy::subject::Scheme;
+use crate::policy::model::{Conditions, Effect, Rule};
 
 /// A number that no rule has; it stands between groups.
 const NO_RULE: u32 = u32::MAX;
-const SCHEMES: [Scheme; 2] = [Scheme::Http, Scheme::Https];
 
 /// Everything that is filled rule by rule.
 struct Builders {
@@ -31,7 +31,9 @@ impl Table {
     /// Compiles rules. Time and memory follow the number of values in them.
     pub(in crate::policy) fn compile(model: &[Rule]) -> Table {
         let shares = Shares::count(model);
-        let leads: Vec<Leads<'_>> = model.iter().map(|rule| Leads::of(rule, &shares)).collect();
+        let (classes, class_of) = Classes::of_rules(model);
+        let leads = model.iter().zip(class_of).map(|(rule, class)| Leads::of(rule, class, &shares));
+        let leads: Vec<Leads<'_>> = leads.collect();
         let (groups, rules) = number(model, &leads);
         let mut builders = Builders {
             hosts: HostsBuilder::new(),
@@ -64,7 +66,9 @@ impl Table {
         let blocks = builders.blocks.finish(&mut sets);
         let named = builders.named.finish(&mut sets);
         let content = builders.content.finish(&mut sets);
-        Table { groups, rules, sets: sets.finish(), hosts, endpoints, methods, paths, blocks, named, content, openers }
+        let sets = sets.finish();
+        let views = Views::of(model);
+        Table { groups, rules, classes, sets, hosts, endpoints, methods, paths, blocks, named, content, openers, views }
     }
 }
 
@@ -73,15 +77,19 @@ struct Leads<'m> {
     named: Option<Lead<'m>>,
     content: Option<Lead<'m>>,
     shape: Shape,
+    class: ClassSet,
 }
 
 impl<'m> Leads<'m> {
-    fn of(rule: &'m Rule, shares: &Shares<'m>) -> Leads<'m> {
+    fn of(rule: &'m Rule, class: ClassSet, shares: &Shares<'m>) -> Leads<'m> {
         let (named, content) = (shares.lead(rule, false), shares.lead(rule, true));
         let decided = [&named, &content].iter().filter(|lead| lead.as_ref().is_some_and(|lead| lead.exact)).count();
         let times = rule.when.moment.as_ref().is_some_and(|moment| moment.times.is_some());
         let rest = leads::conditions(rule) > decided || times || rule.rate.is_some();
         let mut shape = shape(rule);
+        if class != UNCLASSED {
+            shape = shape & !ANSWERED | CLASSED;
+        }
         for (bit, set) in [
             (Dimension::Named.bit(), named.is_some()),
             (Dimension::Content.bit(), content.is_some()),
@@ -91,25 +99,26 @@ impl<'m> Leads<'m> {
         ] {
             shape |= if set { bit } else { 0 };
         }
-        Leads { named, content, shape }
+        Leads { named, content, shape, class }
     }
 }
 
-/// Numbers the rules by kind, shape and place, each group from a new block on.
+/// Numbers the rules by kind, shape, class and place, each group from a new block on.
 fn number(model: &[Rule], leads: &[Leads<'_>]) -> ([Vec<Group>; 4], Vec<u32>) {
-    let mut order: Vec<(Kind, Shape, u32)> =
-        (0..).zip(model.iter().zip(leads)).map(|(place, (rule, leads))| (kind(rule), leads.shape, place)).collect();
+    let rules = (0..).zip(model.iter().zip(leads));
+    let mut order: Vec<(Kind, Shape, ClassSet, u32)> =
+        rules.map(|(place, (rule, leads))| (kind(rule), leads.shape, leads.class, place)).collect();
     order.sort_unstable();
     let mut groups: [Vec<Group>; 4] = Default::default();
     let mut rules: Vec<u32> = Vec::with_capacity(order.len());
     let mut last = None;
-    for (kind, shape, place) in order {
+    for (kind, shape, class, place) in order {
         let Some(own) = groups.get_mut(kind as usize) else { continue };
-        if last != Some((kind, shape)) {
-            last = Some((kind, shape));
+        if last != Some((kind, shape, class)) {
+            last = Some((kind, shape, class));
             rules.resize(rules.len().next_multiple_of(BLOCK_RULES as usize), NO_RULE);
             let first = u32_of(rules.len());
-            own.push(Group { shape, first, end: first });
+            own.push(Group { class, shape, first, end: first });
         }
         rules.push(place);
         if let Some(group) = own.last_mut() {
@@ -130,28 +139,21 @@ fn kind(rule: &Rule) -> Kind {
 
 /// The dimensions on which a rule has a condition, named values apart.
 fn shape(rule: &Rule) -> Shape {
-    let Conditions { hosts, schemes, blocks, methods, access, paths, .. } = &rule.when;
+    let Conditions { hosts, blocks, paths, .. } = &rule.when;
     let any_host = hosts.as_ref().is_none_or(|hosts| hosts.contains(&HostPattern::Any));
-    let any_method = methods.is_none() && access.and_then(Access::methods).is_none();
-    let any_endpoint = any_port(rule) && schemes.is_none();
     let constrained = [
         (Dimension::Host, !any_host),
-        (Dimension::Endpoint, !any_endpoint),
-        (Dimension::Method, !any_method),
+        (Dimension::Endpoint, classes::endpoints(rule).is_some()),
+        (Dimension::Method, classes::methods(rule).is_some()),
         (Dimension::Path, paths.is_some()),
         (Dimension::Address, blocks.is_some()),
     ];
     constrained.iter().filter(|(_, constrained)| *constrained).fold(0, |shape, (dimension, _)| shape | dimension.bit())
 }
 
-/// Without `port` a deny means any, and so does a rule about messages: the server says where it is.
-fn any_port(rule: &Rule) -> bool {
-    rule.when.ports.is_none() && (rule.effect == Effect::Deny || rule.when.mcp.is_some())
-}
-
 impl Builders {
     fn add(&mut self, rule: &Rule, leads: &Leads<'_>, id: u32) {
-        let Leads { named, content, shape } = leads;
+        let Leads { named, content, shape, .. } = leads;
         named.iter().for_each(|lead| self.named.add(lead, id));
         content.iter().for_each(|lead| self.content.add(lead, id));
         let when = &rule.when;
@@ -160,29 +162,12 @@ impl Builders {
             hosts.for_each(|pattern| self.hosts.add(pattern, id));
         }
         if shape & Dimension::Endpoint.bit() != 0 {
-            self.add_endpoints(rule, id);
+            classes::endpoints(rule).iter().flatten().for_each(|key| self.endpoints.add(*key, id));
         }
-        let access = when.access.and_then(Access::methods);
-        match (&when.methods, access) {
-            (Some(methods), access) => {
-                let both = methods.iter().filter(|method| access.is_none_or(|access| access.contains(&&***method)));
-                both.for_each(|method| self.methods.add(method, id));
-            }
-            (None, Some(access)) => access.iter().for_each(|method| self.methods.add(method, id)),
-            (None, None) => {}
+        if shape & Dimension::Method.bit() != 0 {
+            classes::methods(rule).iter().flatten().for_each(|method| self.methods.add(method, id));
         }
         when.paths.iter().flatten().for_each(|pattern| self.paths.add(pattern.as_str(), id));
         when.blocks.iter().flatten().for_each(|block| self.blocks.add(block, id));
-    }
-
-    fn add_endpoints(&mut self, rule: &Rule, id: u32) {
-        let schemes = rule.when.schemes.as_deref().unwrap_or(&SCHEMES);
-        for scheme in schemes {
-            match &rule.when.ports {
-                Some(ports) => ports.iter().for_each(|port| self.endpoints.add_port(*scheme, *port, id)),
-                None if any_port(rule) => self.endpoints.add_scheme(*scheme, id),
-                None => self.endpoints.add_port(*scheme, scheme.default_port(), id),
-            }
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::classes::ClassSet;
 use super::sets::SetId;
 use super::{DIMENSIONS, Dimension, Shape};
 use crate::limits;
@@ -29,6 +30,8 @@ const _: () = assert!(limits::POLICY_SETS_MAX < 32);
 pub(in crate::policy) struct Facts<'s> {
     pub(super) subject: &'s Subject<'s>,
     pub(super) dialled: Option<IpAddr>,
+    /// The classes, as an allow and as a deny reads the subject.
+    pub(super) classes: [ClassSet; 2],
     /// The sets of the method, as an allow and as a deny reads it.
     pub(super) method: (SetId, SetId),
     pub(super) refs: [Refs; DIMENSIONS],
@@ -110,11 +113,13 @@ impl Tentative {
 }
 
 impl<'s> Facts<'s> {
+    /// Nothing looked up yet.
     #[inline]
-    pub(super) fn new(subject: &'s Subject<'s>) -> Facts<'s> {
+    pub(in crate::policy) fn new(subject: &'s Subject<'s>) -> Facts<'s> {
         Facts {
             subject,
             dialled: subject.dialled(),
+            classes: [0; 2],
             method: (SetId::NONE, SetId::NONE),
             refs: [Refs::none(); DIMENSIONS],
             tentative: Tentative(0),

@@ -148,13 +148,14 @@ impl EndpointsBuilder {
         Self { ports: Lists::new(), schemes: [Vec::new(), Vec::new()] }
     }
 
-    pub(super) fn add_port(&mut self, scheme: Scheme, port: u16, rule: u32) {
-        self.ports.add(endpoint_key(scheme, port), rule);
-    }
-
-    pub(super) fn add_scheme(&mut self, scheme: Scheme, rule: u32) {
+    /// Adds a rule under an [`endpoint_key`]; port 0 stands for every port.
+    pub(super) fn add(&mut self, key: u32, rule: u32) {
         let [http, https] = &mut self.schemes;
-        let list = if scheme == Scheme::Http { http } else { https };
+        let list = match key {
+            key if key == endpoint_key(Scheme::Http, 0) => http,
+            key if key == endpoint_key(Scheme::Https, 0) => https,
+            key => return self.ports.add(key, rule),
+        };
         if list.last() != Some(&rule) {
             list.push(rule);
         }
@@ -169,6 +170,10 @@ impl EndpointsBuilder {
 }
 
 impl Endpoints {
+    pub(super) fn is_empty(&self) -> bool {
+        self.ports.is_empty() && self.schemes.iter().all(|set| set.is_none())
+    }
+
     #[inline]
     pub(super) fn resolve(&self, scheme: Scheme, port: u16, refs: &mut Refs, len: impl Fn(SetId) -> u32) {
         // Without a port there is no connection that could have a scheme.
@@ -189,7 +194,7 @@ impl Endpoints {
     }
 }
 
-fn endpoint_key(scheme: Scheme, port: u16) -> u32 {
+pub(super) fn endpoint_key(scheme: Scheme, port: u16) -> u32 {
     u32::from(scheme == Scheme::Https) << 16 | u32::from(port)
 }
 
@@ -229,6 +234,10 @@ impl MethodsBuilder {
 }
 
 impl Methods {
+    pub(super) fn is_empty(&self) -> bool {
+        self.sets.is_empty()
+    }
+
     /// The method exactly, as an allow reads it, and without regard to case, as a deny does.
     #[inline]
     pub(super) fn find(&self, method: &str) -> (SetId, SetId) {

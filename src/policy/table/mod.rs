@@ -9,6 +9,7 @@
 //!
 //! Nothing here allocates, locks or grows while deciding.
 
+mod classes;
 mod compile;
 mod facts;
 mod fields;
@@ -18,6 +19,7 @@ mod openers;
 mod paths;
 mod search;
 mod sets;
+mod views;
 mod words;
 
 #[cfg(test)]
@@ -25,11 +27,14 @@ mod tests;
 
 use std::net::IpAddr;
 
-use self::facts::{Facts, Refs, Tentative};
+use self::classes::{ClassSet, Classes};
+use self::facts::{Refs, Tentative};
 use self::sets::Sets;
+use super::decide::RuleView;
 use super::model::{Condition, Rule};
-use super::subject::{Direction, Subject, embedded_v4};
+use super::subject::{Direction, embedded_v4};
 
+pub(super) use facts::Facts;
 pub(super) use words::hash_with;
 
 /// Kinds of rules, in the order in which they are numbered.
@@ -70,6 +75,8 @@ const REST: Shape = 1 << 7;
 const MESSAGE: Shape = 1 << 8;
 /// The rule speaks of connections that are passed through.
 const TUNNEL: Shape = 1 << 9;
+/// The rule is in a class, so method and endpoint are answered for its whole group.
+const CLASSED: Shape = 1 << 10;
 /// The bits that are dimensions.
 const INDEXED: Shape = (1 << DIMENSIONS) - 1;
 
@@ -113,9 +120,10 @@ const REST_CONDITIONS: [Condition; 7] = [
     Condition::Rate,
 ];
 
-/// Rules of one kind with conditions on the same dimensions, numbered `first..end` in the order of the file; `first` begins a block.
+/// Rules of one kind and class with conditions on the same dimensions, numbered `first..end` in the order of the file; `first` begins a block.
 #[derive(Debug, Clone, Copy)]
 struct Group {
+    class: ClassSet,
     shape: Shape,
     first: u32,
     end: u32,
@@ -128,6 +136,7 @@ pub(super) struct Table {
     groups: [Vec<Group>; 4],
     /// By number, the rule's place in the file; numbers between groups have none.
     rules: Vec<u32>,
+    classes: Classes,
     sets: Sets,
     hosts: index::Hosts,
     endpoints: index::Endpoints,
@@ -137,24 +146,30 @@ pub(super) struct Table {
     named: Vec<fields::Field>,
     content: Vec<fields::Field>,
     openers: [openers::Openers; 2],
+    views: views::Views,
 }
 
 impl Table {
     /// Looks a subject up in the indexes that denies and allows share, once for the whole decision.
     #[inline]
-    pub(super) fn resolve<'s>(&self, subject: &'s Subject<'s>) -> Facts<'s> {
+    pub(super) fn resolve(&self, facts: &mut Facts<'_>) {
+        let subject = facts.subject;
         let len = |set| self.sets.len(set);
-        let mut facts = Facts::new(subject);
+        facts.classes = self.classes.of(subject);
         self.hosts.resolve(subject.host, facts.refs_mut(Dimension::Host), len);
         facts.note(Dimension::Host);
-        self.endpoints.resolve(subject.scheme, subject.port, facts.refs_mut(Dimension::Endpoint), len);
-        facts.note(Dimension::Endpoint);
-        facts.method = self.methods.find(subject.method);
-        if let Some(first) = subject.paths.first() {
-            self.read_path(&mut facts, first);
+        if !self.endpoints.is_empty() {
+            self.endpoints.resolve(subject.scheme, subject.port, facts.refs_mut(Dimension::Endpoint), len);
+            facts.note(Dimension::Endpoint);
         }
-        facts.note(Dimension::Path);
-        facts
+        if !self.methods.is_empty() {
+            facts.method = self.methods.find(subject.method);
+        }
+        if let Some(first) = subject.paths.first() {
+            self.read_path(facts, first);
+        } else {
+            facts.note(Dimension::Path);
+        }
     }
 
     /// The first rule in the file of this kind that matches.
@@ -191,12 +206,18 @@ impl Table {
         best
     }
 
+    /// What is said of the rule at a place in the file.
+    #[inline]
+    pub(super) fn view(&self, place: u32) -> Option<RuleView<'_>> {
+        self.views.at(place)
+    }
+
     /// Whether a rule of this kind could match a request to a host by name, whatever else is asked. `alone` looks only at rules without other
     /// conditions. Rules about messages count for nothing: a message is found inside a request.
     pub(super) fn may_match(&self, kind: Kind, host: super::Host<'_>, alone: bool, model: &[Rule]) -> bool {
         let mut refs = Refs::none();
         self.hosts.resolve(host, &mut refs, |set| self.sets.len(set));
-        let beyond = (INDEXED | REST) & !Dimension::Host.bit();
+        let beyond = (INDEXED | REST | CLASSED) & !Dimension::Host.bit();
         let asked = |group: &&Group| group.shape & MESSAGE == 0 && (!alone || group.shape & beyond == 0);
         self.groups_of(kind).iter().filter(asked).any(|group| {
             if group.shape & Dimension::Host.bit() == 0 {
@@ -217,6 +238,7 @@ impl Table {
     pub(super) fn bytes(&self) -> usize {
         self.groups.iter().map(|groups| groups.capacity() * size_of::<Group>()).sum::<usize>()
             + self.rules.capacity() * 4
+            + self.classes.bytes()
             + self.sets.bytes()
             + self.hosts.bytes()
             + self.endpoints.bytes()
@@ -224,6 +246,7 @@ impl Table {
             + self.paths.bytes()
             + self.blocks.bytes()
             + self.named.iter().chain(&self.content).map(fields::Field::bytes).sum::<usize>()
+            + self.views.bytes()
             + self.openers.iter().map(openers::Openers::bytes).sum::<usize>()
     }
 
@@ -246,11 +269,13 @@ impl Table {
         }
         facts.turned = Some(deny);
         let subject = facts.subject;
-        let (exactly, caseless) = facts.method;
-        let method = facts.refs_mut(Dimension::Method);
-        method.clear();
-        method.add(if deny { caseless } else { exactly }, |set| self.sets.len(set));
-        facts.note(Dimension::Method);
+        if !self.methods.is_empty() {
+            let (exactly, caseless) = facts.method;
+            let method = facts.refs_mut(Dimension::Method);
+            method.clear();
+            method.add(if deny { caseless } else { exactly }, |set| self.sets.len(set));
+            facts.note(Dimension::Method);
+        }
         (facts.open, facts.confirm) = (0, 0);
         if !self.blocks.is_empty() {
             self.turn_address(deny, facts);

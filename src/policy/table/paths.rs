@@ -204,7 +204,7 @@ impl Paths {
         if known.star == 0 && known.lengths.is_empty() {
             return nowhere;
         }
-        let end = memchr::memchr(b'/', rest).unwrap_or(rest.len());
+        let end = segment_len(rest);
         let segment = rest.get(..end).unwrap_or_default();
         let known_length = known.lengths.may_have(segment.len());
         let edge = if known_length { self.edges.find_in(node, segment) } else { None };
@@ -216,6 +216,22 @@ impl Paths {
     pub(super) fn bytes(&self) -> usize {
         self.edges.bytes() + self.targets.capacity() * 4 + self.nodes.capacity() * size_of::<Node>()
     }
+}
+
+/// How far the segment reaches. Segments are short, and eight bytes at a time beat a call.
+#[inline]
+fn segment_len(path: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 0xff;
+    let (words, rest) = path.as_chunks::<8>();
+    for (place, word) in words.iter().enumerate() {
+        // A byte that is a slash becomes zero, and the lowest zero byte is the first to borrow.
+        let zeroed = u64::from_le_bytes(*word) ^ (ONES * u64::from(b'/'));
+        let slashes = zeroed.wrapping_sub(ONES) & !zeroed & (ONES << 7);
+        if slashes != 0 {
+            return place * 8 + slashes.trailing_zeros() as usize / 8;
+        }
+    }
+    words.len() * 8 + rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len())
 }
 
 #[inline]

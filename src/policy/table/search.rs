@@ -15,10 +15,14 @@ impl Table {
     #[inline]
     pub(super) fn best(&self, kind: Kind, facts: &mut Facts<'_>, model: &[Rule], best: Option<u32>) -> Option<u32> {
         let mut best = best.unwrap_or(u32::MAX);
-        let (need, forbid) = marks(facts.subject, matches!(kind, Kind::Deny | Kind::Watch));
+        let deny = matches!(kind, Kind::Deny | Kind::Watch);
+        let (need, forbid) = marks(facts.subject, deny);
+        let [allowed, denied] = facts.classes;
+        let classes = if deny { denied } else { allowed };
         for group in self.groups_of(kind) {
             let asked = group.shape & !facts.open;
-            if asked & facts.empty != 0 || group.shape & need != need || group.shape & forbid != 0 {
+            let marked = group.shape & (need | forbid) == need;
+            if group.class & classes == 0 || asked & facts.empty != 0 || !marked {
                 continue;
             }
             let Some(first) = self.rules.get(group.first as usize) else { continue };
