@@ -102,6 +102,8 @@ pub const POLICY_YAML_ALIASES_MAX: usize = 1_000;
 pub const POLICY_LINT_PAIRS_MAX: usize = 1_000_000;
 /// Most problems that loading one policy names.
 pub const POLICY_PROBLEMS_MAX: usize = 1_000;
+/// Ways in which a new policy is weaker that one line of the log names.
+pub const WEAKENINGS_TOLD_MAX: usize = 3;
 /// Longest rule name, reason or remedy in octets: all three go into refusals and audit records.
 pub const POLICY_TEXT_BYTES_MAX: usize = 1_024;
 /// Most segments of a path pattern: the walk over the path index keeps one entry for each on its stack.

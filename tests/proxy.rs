@@ -55,6 +55,22 @@ fn a_changed_policy_is_in_force_without_a_restart() {
     let reload = records.iter().find(|record| record["event"] == "reload").expect("the replacement is on record");
     let denied = records.iter().find(|record| record["rule"] == "nothing any more").unwrap();
     assert_eq!(reload["policy"], denied["policy"]);
+    assert!(reload.get("detail").is_none_or(|detail| detail == ""), "it is stricter: {reload}");
+}
+
+#[test]
+fn a_policy_that_weakens_the_one_before_is_reported_as_such() {
+    let site = Site::new(&format!("{ALLOWED}  - deny: not this\n    path: /a\n"), "");
+    let proxy = site.start();
+    assert!(site.get("http://origin.test/a").contains("not this"));
+    site.write_policy(ALLOWED);
+    until("the new policy allows", || site.get("http://origin.test/a").starts_with("HTTP/1.1 200 ").then_some(()));
+    let ended = end(proxy);
+    let weaker = "weaker: what `not this` denied, no rule denies";
+    assert!(ended.stderr.contains(weaker), "{}", ended.stderr);
+    let records = site.records();
+    let reload = records.iter().find(|record| record["event"] == "reload").unwrap();
+    assert_eq!(reload["detail"], weaker);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::audit::outbox::Outbox;
 use crate::config::Anchor;
-use crate::io::tls::{self, Trust};
+use crate::io::tls::{self, Revocations, Trust};
 use crate::limits::{
     AUDIT_ANCHOR_ANSWER_BYTES_MAX, AUDIT_ANCHOR_FINISH_WAIT, AUDIT_ANCHOR_RETRY_WAIT, AUDIT_ANCHOR_WAIT,
 };
@@ -47,7 +47,8 @@ impl Carrier {
             Anchor::File(path) => Place::File(path),
             Anchor::Socket(path) => Place::Socket(path),
             Anchor::Post { host, port, authority, target } => {
-                let config = tls::client_config(trust, None).map_err(|error| io::Error::other(error.to_string()))?;
+                let config = tls::client_config(trust, &Revocations::default(), None)
+                    .map_err(|error| io::Error::other(error.to_string()))?;
                 Place::Post { host, port, authority, target, config }
             }
         };

@@ -1,13 +1,15 @@
 //! The open connections of one worker: how many they are, whose, and what each of them is about.
 //!
 //! A worker that stops lets exchanges end, but a connection that only waits for its next request would hold it up until its idle time
-//! is over: such a connection is told that its client is done. What one agent may hold at a time is a share of the whole, so that a flood
-//! of its connections leaves the others room.
+//! is over: such a connection is told that its client is done. An exchange under way sleeps until something of it happens: when the
+//! policy is replaced, it is woken. What one agent may hold at a time is a share of the whole, so that a flood of its connections leaves
+//! the others room.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::Rc;
+use std::task::Waker;
 
 use nix::sys::socket::{Shutdown, shutdown};
 
@@ -16,14 +18,21 @@ use crate::io::engine::Stream;
 /// Who is there.
 #[derive(Default)]
 pub(crate) struct Census {
-    open: RefCell<HashMap<RawFd, Rc<Cell<Stage>>>>,
+    open: RefCell<HashMap<RawFd, Rc<Mark>>>,
+}
+
+/// What a connection does.
+pub(crate) struct Mark {
+    stage: Cell<Stage>,
+    /// Of the task whose exchange is under way.
+    exchange: RefCell<Option<Waker>>,
 }
 
 /// One connection's entry, for as long as it lives; also through a panic.
 pub(crate) struct Entry {
     census: Rc<Census>,
     fd: RawFd,
-    stage: Rc<Cell<Stage>>,
+    mark: Rc<Mark>,
 }
 
 /// What a connection is about.
@@ -65,9 +74,9 @@ impl Census {
     /// Enters a connection.
     pub(crate) fn enter(self: &Rc<Census>, stream: &Stream) -> Entry {
         let fd = stream.as_fd().as_raw_fd();
-        let stage = Rc::new(Cell::new(Stage::Asking));
-        self.open.borrow_mut().insert(fd, Rc::clone(&stage));
-        Entry { census: Rc::clone(self), fd, stage }
+        let mark = Rc::new(Mark { stage: Cell::new(Stage::Asking), exchange: RefCell::default() });
+        self.open.borrow_mut().insert(fd, Rc::clone(&mark));
+        Entry { census: Rc::clone(self), fd, mark }
     }
 
     /// How many connections are open.
@@ -77,24 +86,46 @@ impl Census {
 
     /// Ends the waits for a next request: the read side is shut down, so the wait finds the end of the stream.
     pub(crate) fn dismiss_waiting(&self) {
-        for (fd, stage) in &*self.open.borrow() {
-            if stage.get() == Stage::Waiting {
+        for (fd, mark) in &*self.open.borrow() {
+            if mark.stage() == Stage::Waiting {
                 // A client that has hung up meanwhile is what was wanted.
                 let _ = shutdown(*fd, Shutdown::Read);
             }
         }
+    }
+
+    /// Wakes every exchange that is under way.
+    pub(crate) fn wake(&self) {
+        let wakers = self.open.borrow().values().filter_map(|mark| mark.exchange.take()).collect::<Vec<_>>();
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 
 impl Entry {
     /// Says what the connection is about now.
     pub(crate) fn is(&self, stage: Stage) {
-        self.stage.set(stage);
+        self.mark.stage.set(stage);
     }
 
-    /// What the connection is about, for somebody who outlives it.
-    pub(crate) fn stage(&self) -> Rc<Cell<Stage>> {
-        Rc::clone(&self.stage)
+    /// What the connection does, for somebody who outlives it.
+    pub(crate) fn mark(&self) -> Rc<Mark> {
+        Rc::clone(&self.mark)
+    }
+
+    /// Remembers whom to wake when the policy is replaced.
+    pub(crate) fn wakes(&self, waker: &Waker) {
+        let mut exchange = self.mark.exchange.borrow_mut();
+        match &mut *exchange {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+}
+
+impl Mark {
+    /// What the connection is about.
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage.get()
     }
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Connection {
     pub(crate) out: Vec<u8>,
     /// Room for a head that the kernel's buffer does not hold; reused.
     pub(crate) spare: Vec<u8>,
+    /// The head of the request under way, as it came; reused.
+    pub(crate) asked: Vec<u8>,
 }
 
 /// What follows an exchange.
@@ -73,12 +75,12 @@ pub(crate) async fn serve(stream: Stream, entry: Entry, entrance: Rc<Entrance>, 
             return stream.reset();
         }
     };
-    let (stage, known) = (entry.stage(), arrival.clone());
+    let (mark, known) = (entry.mark(), arrival.clone());
     // Pinned here and not there: a future that is handed over is kept twice.
     let work = pin!(converse(stream, entry, arrival, Rc::clone(&worker)));
     if let Err(fault) = fault::caught(work).await {
         // What was decided has its outcome on record. What was not is refused, and that is on record now.
-        if stage.get() != Stage::Decided {
+        if mark.stage() != Stage::Decided {
             refuse(&worker, &known, Protocol::Tcp, "internal_error");
         }
         std::panic::resume_unwind(fault);
@@ -138,7 +140,16 @@ async fn open(
         }
     };
     let worker = Rc::clone(worker);
-    Some(Connection { worker, arrival, entry, client, upstream: None, out: Vec::new(), spare: Vec::new() })
+    Some(Connection {
+        worker,
+        arrival,
+        entry,
+        client,
+        upstream: None,
+        out: Vec::new(),
+        spare: Vec::new(),
+        asked: Vec::new(),
+    })
 }
 
 /// Receives until it can be told what the client speaks; `None` when it ends first: a scan, a health check, or a protocol in which the
@@ -196,6 +207,10 @@ impl Connection {
                 judged => break judged,
             }
         };
+        if matches!(judged, Judged::Forward(_)) {
+            self.asked.clear();
+            self.asked.extend_from_slice(&head);
+        }
         self.spare = head.into_spare();
         (judged, known.held)
     }

@@ -1,14 +1,17 @@
 //! Forwards one admitted request and relays its response. Consumes the permit; ends with the outcome on record.
 
 use std::cell::Cell;
+use std::pin::{Pin, pin};
 use std::time::Instant;
 
 use crate::audit::{Credit, Durable, Nanos, OutcomeFacts};
 use crate::io::clock;
+use crate::io::engine::{self, Either};
 use crate::io::exchange::{End, Exchange, Tally, failed};
 use crate::io::flow::{Connection, Next};
 use crate::io::judge::{Forward, Method, nanos_since};
 use crate::io::metrics::Ending;
+use crate::io::recall;
 use crate::io::refusal::Refusal;
 use crate::io::upstream::{self, Dial, Upstream};
 use crate::io::vet::Way;
@@ -113,9 +116,9 @@ impl Connection {
                 self.client.received(|bytes| out.extend_from_slice(&bytes[..n]));
                 self.client.consume(n);
                 tally.up.set(n as u64);
-                exchange.short(&mut out).await
+                or_recalled(pin!(exchange.short(&mut out)), self.recalled(), tally).await
             }
-            None => exchange.long(framing, expects_continue, &mut out).await,
+            None => or_recalled(pin!(exchange.long(framing, expects_continue, &mut out)), self.recalled(), tally).await,
         };
         self.out = out;
         end
@@ -190,5 +193,18 @@ impl Connection {
         Refusal { status, decision: Some(&decision), code: Some(code), close: true, head_only, ..Refusal::default() }
             .write(&mut self.out);
         self.refused(true, true).await
+    }
+}
+
+/// Runs an exchange until it ends or a new policy ends it. (Pinned by the caller: a future that is handed over is kept twice.)
+async fn or_recalled(
+    exchange: Pin<&mut impl Future<Output = End>>,
+    recalled: impl Future<Output = ()>,
+    tally: &Tally,
+) -> End {
+    match engine::race(exchange, recalled).await {
+        Either::Left(end) => end,
+        Either::Right(()) if tally.status.get().is_none() => failed(403, recall::CODE, String::new()),
+        Either::Right(()) => End::Cut { code: recall::CODE },
     }
 }

@@ -115,18 +115,7 @@ impl Connection {
         if via::is_ours(&head.headers) {
             return self.malformed(508, "loop", &"the request came back to us", None);
         }
-        let asked = Asked {
-            scheme: match self.arrival.scheme {
-                Scheme::Http => target::Scheme::Http,
-                Scheme::Https => target::Scheme::Https,
-            },
-            head: &head,
-            sni: self.arrival.sni.as_deref(),
-            default_port: self.arrival.port,
-            form: self.arrival.form,
-            connect_authority: self.arrival.tunnel.as_ref().map(|(host, port)| (host, *port)),
-        };
-        let target = match target::canonical(&asked) {
+        let target = match target::canonical(&self.asks(&head)) {
             Ok(target) => target,
             Err(error) => return self.malformed(error.status(), error.code(), &error, None),
         };
@@ -151,6 +140,21 @@ impl Connection {
         match head.method {
             "CONNECT" => self.decide_tunnel(&request),
             _ => self.decide(&request),
+        }
+    }
+
+    /// A head, with what its connection says of where it goes.
+    pub(crate) fn asks<'a, 'b>(&'a self, head: &'a RequestHead<'b>) -> Asked<'a, 'b> {
+        Asked {
+            scheme: match self.arrival.scheme {
+                Scheme::Http => target::Scheme::Http,
+                Scheme::Https => target::Scheme::Https,
+            },
+            head,
+            sni: self.arrival.sni.as_deref(),
+            default_port: self.arrival.port,
+            form: self.arrival.form,
+            connect_authority: self.arrival.tunnel.as_ref().map(|(host, port)| (host, *port)),
         }
     }
 
@@ -285,7 +289,8 @@ pub(crate) fn nanos_since(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn subject_host<'h>(host: &'h Host<'_>) -> policy::Host<'h> {
+/// The host as policy speaks of it.
+pub(crate) fn subject_host<'h>(host: &'h Host<'_>) -> policy::Host<'h> {
     match host {
         Host::Name(name) => policy::Host::Name(name),
         Host::V4(ip) => policy::Host::Address((*ip).into()),

@@ -42,6 +42,7 @@ mod nftables;
 mod office;
 mod passthrough;
 mod quota;
+mod recall;
 mod refusal;
 mod refuse;
 mod relay;

@@ -30,6 +30,7 @@ use crate::io::status::Status;
 use crate::io::tls::Trust;
 use crate::io::worker::{Handle, Seed};
 use crate::limits::{CANARY_WAIT, RELOAD_EVERY};
+use crate::policy::Policy;
 pub use error::ProxyError;
 use signals::signals;
 
@@ -59,7 +60,8 @@ struct Proxy {
     writer: Writer,
     /// The main thread's own line into the log.
     producer: Producer,
-    digest: [u8; 32],
+    /// The policy in force.
+    policy: Arc<Policy>,
 }
 
 /// Serves until SIGTERM or SIGINT, then drains.
@@ -137,7 +139,19 @@ impl Proxy {
             status.serves_on(&worker.backend().to_string());
         }
         let office = office_thread;
-        Ok(Proxy { admin, anchor, status, container, settings, system, workers, office, writer, producer, digest })
+        Ok(Proxy {
+            admin,
+            anchor,
+            status,
+            container,
+            settings,
+            system,
+            workers,
+            office,
+            writer,
+            producer,
+            policy: ruling.policy,
+        })
     }
 
     /// Says whether every door of every worker denies what is always denied, and a `redirect` listener what was not redirected.
@@ -172,10 +186,14 @@ impl Proxy {
         let detail = match reload::read(&self.settings.policy, &self.system) {
             Ok(ruling) => {
                 speak_of(&ruling);
-                self.digest = *ruling.policy.digest();
-                self.status.reloaded(&self.digest);
+                let weaker = reload::weakened(&self.policy, &ruling.policy);
+                if let Some(weaker) = &weaker {
+                    tracing::warn!("the new policy is {weaker}");
+                }
+                self.policy = Arc::clone(&ruling.policy);
+                self.status.reloaded(self.policy.digest());
                 // Recorded first: no request is decided under a policy that the log does not know of.
-                self.record("");
+                self.record(weaker.as_deref().unwrap_or_default());
                 for worker in &self.workers {
                     if !worker.adopt(Arc::clone(&ruling.policy), Arc::clone(&ruling.identities)) {
                         tracing::error!("a worker does not take the new policy");
@@ -203,7 +221,7 @@ impl Proxy {
             process: std::process::id(),
             agent: "",
             mode: None,
-            policy: Some(self.digest),
+            policy: Some(*self.policy.digest()),
             detail,
         };
         if self.producer.event(Nanos(clock::wall()), &facts).is_err() {

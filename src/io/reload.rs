@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::io::facts;
 use crate::io::tls::Trust;
 use crate::io::upstream::Identities;
+use crate::limits::WEAKENINGS_TOLD_MAX;
 use crate::policy::{self, Policy};
 
 /// A policy with what it calls for.
@@ -69,8 +70,37 @@ pub(crate) fn read(file: &Path, system: &Trust) -> Result<Ruling, Vec<String>> {
     Ok(Ruling { policy: Arc::new(policy), identities: Arc::new(identities), warnings: problems })
 }
 
+/// In which ways `new` lets go what `old` did not, in one line for the log and the record; nothing where it is certain that there are none.
+pub(crate) fn weakened(old: &Policy, new: &Policy) -> Option<String> {
+    let ways = new.weakenings(old);
+    let told: Vec<String> = ways.iter().take(WEAKENINGS_TOLD_MAX).map(ToString::to_string).collect();
+    let more = ways.len() - told.len();
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    (!ways.is_empty()).then(|| format!("weaker: {}{more}", told.join("; ")))
+}
+
 fn stamp(file: &Path) -> Option<Stamp> {
     let found: io::Result<fs::Metadata> = fs::metadata(file);
     let found = found.ok()?;
     Some(Stamp { inode: found.ino(), size: found.size(), modified: (found.mtime(), found.mtime_nsec()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(rules: &str) -> Policy {
+        let text = format!("ringfence: v1\nrules:\n{rules}");
+        policy::load(policy::Source { name: "p", text: &text }).policy.unwrap()
+    }
+
+    #[test]
+    fn a_weaker_policy_is_told_of_in_one_line_and_a_stricter_one_not_at_all() {
+        let rule = |n: usize| format!("- deny: d{n}\n  path: /x{n}\n");
+        let (many, one) = (policy(&(0..9).map(rule).collect::<String>()), policy(&rule(0)));
+        let told = weakened(&many, &one).unwrap();
+        assert!(told.starts_with("weaker: what `d1` denied, no rule denies; what `d2`"), "{told}");
+        assert!(told.ends_with("; and 5 more") && !told.contains('\n'), "{told}");
+        assert_eq!(weakened(&one, &many), None);
+    }
 }

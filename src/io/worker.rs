@@ -347,11 +347,13 @@ impl Worker {
         .await;
     }
 
-    /// Puts another policy in force: for every request from here on, also on connections that are open.
+    /// Puts another policy in force: for every request from here on, also on connections that are open, and for exchanges under way.
     fn adopt(&self, policy: Arc<Policy>, identities: Arc<Identities>) {
         let mut rules = self.rules.borrow_mut();
         let generation = rules.generation + 1;
         *rules = Rules::new(policy, identities, generation);
         self.pool.borrow_mut().renew(generation);
+        drop(rules);
+        self.connections.wake();
     }
 }

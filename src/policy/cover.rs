@@ -1,5 +1,7 @@
 //! Whether one rule says all that another says. The answers may be no where they are yes, never the other way round.
 
+use ipnet::IpNet;
+
 use super::glob::Glob;
 use super::host::HostPattern;
 use super::model::{Access, Conditions, Effect, McpNames, Named, Rule};
@@ -22,7 +24,8 @@ pub(super) fn wins_first(earlier: &Rule, later: &Rule) -> bool {
     same && blocks && ports && earlier.rate.is_none() && covers(earlier, later)
 }
 
-fn covers(wide: &Rule, narrow: &Rule) -> bool {
+/// Whether one rule matches whatever another matches, addresses, rates and an allow's missing port apart.
+pub(super) fn covers(wide: &Rule, narrow: &Rule) -> bool {
     let Conditions {
         hosts, schemes, ports, methods, access, paths, headers, query, body, mcp, arguments, moment, ..
     } = &wide.when;
@@ -36,7 +39,7 @@ fn covers(wide: &Rule, narrow: &Rule) -> bool {
         }
     });
     let method = all_of(methods, &when.methods, PartialEq::eq);
-    let access = access.and_then(Access::methods).is_none() || *access == when.access;
+    let access = access.and_then(Access::methods).is_none_or(|wide| covers_access(wide, when));
     let path = all_of(paths, &when.paths, covers_path);
     let named = [(headers, &when.headers), (query, &when.query), (body, &when.body), (arguments, &when.arguments)];
     let named = named.iter().all(|(wide, narrow)| covers_named(wide, narrow));
@@ -56,6 +59,18 @@ fn covers(wide: &Rule, narrow: &Rule) -> bool {
 fn all_of<T>(wide: &Option<Box<[T]>>, narrow: &Option<Box<[T]>>, covers: impl Fn(&T, &T) -> bool) -> bool {
     let Some(wide) = wide else { return true };
     narrow.as_ref().is_some_and(|narrow| narrow.iter().all(|n| wide.iter().any(|w| covers(w, n))))
+}
+
+/// Whether a rule asks for no other method than these.
+fn covers_access(wide: &[&str], narrow: &Conditions) -> bool {
+    let named = narrow.methods.as_ref().is_some_and(|methods| methods.iter().all(|method| wide.contains(&&**method)));
+    let preset = narrow.access.and_then(Access::methods);
+    named || preset.is_some_and(|preset| preset.iter().all(|method| wide.contains(method)))
+}
+
+/// Whether every address in some blocks is in others; no blocks are every address.
+pub(super) fn covers_blocks(wide: &Option<Box<[IpNet]>>, narrow: &Option<Box<[IpNet]>>) -> bool {
+    all_of(wide, narrow, |wide, narrow| wide.contains(narrow))
 }
 
 /// Conditions on values are compared as they are written.

@@ -101,6 +101,16 @@ pub enum HostKey {
     Address(IpAddr),
 }
 
+impl fmt::Display for HostKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Address(IpAddr::V6(address)) => write!(f, "[{address}]"),
+            Self::Address(address) => write!(f, "{address}"),
+        }
+    }
+}
+
 impl HostKey {
     /// Orders a key against a host as keys are ordered among themselves.
     pub(super) fn compare(&self, host: Host<'_>) -> Ordering {

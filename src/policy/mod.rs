@@ -30,6 +30,7 @@ mod schema;
 mod servers;
 mod subject;
 mod table;
+mod weaken;
 mod when;
 mod yaml;
 
@@ -51,6 +52,7 @@ pub use reach::{Place as ReachPlace, Way};
 pub use regexes::Regex;
 pub use schema::schema;
 pub use subject::{Direction, Host, Look, Lookup, Mcp, Scheme, Subject, Value};
+pub use weaken::Weakening;
 pub use when::{Times, When};
 
 use std::collections::BTreeSet;
@@ -240,6 +242,11 @@ impl Policy {
     /// The files of `tls.crl`, as written: lists of certificates that upstreams must not show any more.
     pub fn revocations(&self) -> &[std::path::PathBuf] {
         &self.model.revocations
+    }
+
+    /// How this policy is weaker than another; certain where it is not at all.
+    pub fn weakenings(&self, old: &Policy) -> Vec<Weakening> {
+        weaken::weakenings(&old.model, &self.model)
     }
 
     /// Heap bytes of the compiled table; the rules' own texts are not counted.

@@ -61,6 +61,29 @@ fn needs_nothing_that_does_not_matter(policy: &Policy, subject: &Subject<'_>, dr
     }
 }
 
+/// A policy that is said to weaken another in nothing lets nothing go that the other stops. Returns whether it is said of the two policies
+/// drawn from `bytes`.
+pub fn weakens_or_says_so(bytes: &[u8]) -> bool {
+    let mut dice = Dice::new(bytes);
+    let old = draw::policy_text(&mut dice);
+    let new = draw::changed(&mut dice, &old);
+    let of = |text: &str| load(Source { name: "p.yaml", text }).policy.unwrap_or_else(|| panic!("{text}"));
+    let [before, after] = [of(&old), of(&new)];
+    if !after.weakenings(&before).is_empty() {
+        return false;
+    }
+    for _ in 0..100 {
+        Drawn::new(&mut dice).with_subject(|subject| {
+            let goes = |policy: &Policy| {
+                let decision = policy.decide(subject);
+                decision.verdict == Verdict::Allow || !decision.enforced
+            };
+            assert!(!goes(&after) || goes(&before), "{subject:?}\nold:\n{old}\nnew:\n{new}");
+        });
+    }
+    true
+}
+
 fn compare(policy: &Policy, subject: &Subject<'_>, text: &str) {
     let expected = reference::outcome(policy, &subject.settled());
     let decision = policy.decide(subject);

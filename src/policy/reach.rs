@@ -85,7 +85,7 @@ impl Policy {
                 };
                 if let Some(rule) = self.lets(&subject, place) {
                     let shown = PathShown(path);
-                    let host = HostShown(&place.host);
+                    let host = &place.host;
                     let request = format!("{method} {}://{host}:{port}{shown}", scheme.as_str());
                     return Some(Way { rule, request });
                 }
@@ -196,18 +196,6 @@ struct PathShown<'p>(Option<&'p str>);
 impl std::fmt::Display for PathShown<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.0.unwrap_or("/…"))
-    }
-}
-
-struct HostShown<'p>(&'p HostKey);
-
-impl std::fmt::Display for HostShown<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            HostKey::Name(name) => f.write_str(name),
-            HostKey::Address(IpAddr::V6(address)) => write!(f, "[{address}]"),
-            HostKey::Address(address) => write!(f, "{address}"),
-        }
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod harness;
 mod identity;
 mod names;
 mod passthrough;
+mod recalls;
 mod recording;
 mod refusals;
 mod relays;

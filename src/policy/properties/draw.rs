@@ -102,6 +102,34 @@ pub(super) fn policy_text(dice: &mut Dice<'_>) -> String {
     text
 }
 
+/// The policy with some rules taken away, narrowed or joined by others.
+pub(super) fn changed(dice: &mut Dice<'_>, text: &str) -> String {
+    let (head, rules) = text.split_once("rules:").unwrap();
+    let mut changed = String::new();
+    for (number, rule) in (0..).zip(rules.split("  - ").skip(1)) {
+        match dice.roll(16) {
+            0 => continue,
+            1 if rule.starts_with("allow") && !rule.contains("scheme:") => {
+                let _ = writeln!(changed, "  - {rule}    scheme: https");
+            }
+            2 if rule.starts_with("allow") => {
+                let _ = write!(changed, "  - deny: n{number}\n    path: /a/**\n  - {rule}");
+            }
+            3 if rule.contains("/**\"") => {
+                let _ = write!(changed, "  - {}", rule.replace("/**\"", "/a\""));
+            }
+            _ => {
+                let _ = write!(changed, "  - {rule}");
+            }
+        }
+    }
+    let rules = if changed.is_empty() { " []\n".to_owned() } else { format!("\n{changed}") };
+    format!(
+        "{}rules:{rules}",
+        if dice.chance(2) { head.replace("default: allow", "default: deny") } else { head.to_owned() }
+    )
+}
+
 fn conditions(dice: &mut Dice<'_>, plain: bool, text: &mut String) {
     let rare = if plain { 9 } else { 2 };
     if dice.chance(2) {

@@ -23,7 +23,9 @@ fn fill(options: WriterOptions, segments: u64) {
     while last().number < until {
         // A few at a time, so that no burst makes one segment as long as several.
         let before = end();
-        (0..4).for_each(|number| drop(producer.deny(Nanos(number), &denial())));
+        for number in 0..4 {
+            let _ = producer.deny(Nanos(number), &denial());
+        }
         while end() == before {
             std::thread::yield_now();
         }
