@@ -54,7 +54,12 @@ pub(crate) async fn pass(stream: Stream, received: Vec<u8>, arrival: &Arrival, w
     };
     let Admitted { permit, credit, addresses } = admitted;
     let traffic = Traffic::default();
-    let (outcome_code, status, reached) = match dial(permit, &addresses, worker).await {
+    // With `durability: strict` nothing goes up before the disk has the decision.
+    let dialled = match credit.durable().await {
+        Ok(()) => dial(permit, &addresses, worker).await,
+        Err(_) => Err(DialError { status: 503, code: "audit_unavailable", detail: String::new() }),
+    };
+    let (outcome_code, status, reached) = match dialled {
         Ok((upstream, address)) => {
             let client = Transport::plain(stream, Buf::default());
             let upstream = Transport::plain(upstream, Buf::default());
@@ -89,6 +94,8 @@ async fn admit(sni: &str, arrival: &Arrival, worker: &Worker, started: Instant) 
         refuse(worker, arrival, Protocol::Tls, "authority_mismatch");
         return Err(Refused { alert: AlertDescription::UnrecognisedName });
     }
+    // With `on_full: block` it waits here until it can be recorded; else nothing does.
+    worker.producer.room().await;
     let policy = worker.policy();
     let subject = Subject {
         agent: &arrival.agent,
