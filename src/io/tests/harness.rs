@@ -121,15 +121,15 @@ impl Proxy {
         Proxy::start_tls_at(choice, fixed(443), (origin, trust), rules)
     }
 
-    /// Starts a worker for clients of port 80 whose log is written as `writer` says.
+    /// Starts a worker for clients of `port` whose log is written as `writer` says.
     pub(super) fn start_recording(
         choice: Choice,
-        origin: SocketAddr,
+        (origin, port): (SocketAddr, u16),
         rules: &str,
         writer: impl FnOnce(WriterOptions) -> WriterOptions,
     ) -> Proxy {
         let text = format!("ringfence: v1\nupstreams:\n  {HOST}: {{ address: \"{origin}\" }}\nrules:\n{rules}");
-        let door = (fixed(80), Agents::One(TESTER.to_owned()));
+        let door = (fixed(port), Agents::One(TESTER.to_owned()));
         let bounds = (Bounds::default(), engine::Options::default().buffers);
         Proxy::launch_recording(choice, door, &text, tempfile::tempdir().unwrap(), bounds, writer)
     }

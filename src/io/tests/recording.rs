@@ -1,6 +1,6 @@
 //! What is forwarded while the disk is slow, or refuses: `durability: strict` and `on_full: block`, through a whole worker.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +19,7 @@ const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 on_both! {
     strict_sends_nothing_up_before_the_disk_has_the_decision
+    strict_passes_no_tunnel_on_before_the_disk_has_its_decision
     strict_refuses_what_the_disk_refuses_and_resumes
     block_waits_until_records_are_taken_again
 }
@@ -39,7 +40,7 @@ fn strict_sends_nothing_up_before_the_disk_has_the_decision(choice: Choice) {
         let _ = stream.write_all(OK);
         (connected, whole && seen.load(Ordering::Acquire))
     });
-    let proxy = Proxy::start_recording(choice, address, ALLOW, on(&faults, Durability::Strict, OnFull::Deny));
+    let proxy = Proxy::start_recording(choice, (address, 80), ALLOW, on(&faults, Durability::Strict, OnFull::Deny));
     faults.hold();
     let mut client = proxy.client();
     client.write_all(GET).unwrap();
@@ -57,6 +58,36 @@ fn strict_sends_nothing_up_before_the_disk_has_the_decision(choice: Choice) {
     assert!(matches!(&allowed[0], Recorded::Decision { verdict, .. } if verdict == "allow"), "{allowed:?}");
 }
 
+fn strict_passes_no_tunnel_on_before_the_disk_has_its_decision(choice: Choice) {
+    const PASSES: &str = "  - allow: pinned\n    host: origin.test\ntls:\n  passthrough: [origin.test]\n";
+    let faults = Faults::default();
+    let released = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&released);
+    let (address, when) = origin(move |mut stream| {
+        let connected = seen.load(Ordering::Acquire);
+        let mut first = [0; 1];
+        (connected, stream.read(&mut first).is_ok() && first == [0x16])
+    });
+    let proxy = Proxy::start_recording(choice, (address, 443), PASSES, on(&faults, Durability::Strict, OnFull::Deny));
+    let roots = Arc::new(rustls::ClientConfig::builder().with_root_certificates(proxy.roots()).with_no_client_auth());
+    let mut hello = rustls::ClientConnection::new(roots, "origin.test".try_into().unwrap()).unwrap();
+    faults.hold();
+    let mut client = proxy.client();
+    hello.write_tls(&mut client).unwrap();
+    faults.until_one_waits();
+    // The worker goes on meanwhile: the stub answers.
+    for _ in 0..20 {
+        assert!(is_refused_a_name(&proxy));
+    }
+    released.store(true, Ordering::Release);
+    faults.release();
+    assert_eq!(when.recv().unwrap(), (true, true));
+    drop(client);
+    let records = proxy.stop();
+    let verdict = |record: &Recorded| matches!(record, Recorded::Decision { verdict, .. } if verdict == "allow");
+    assert_eq!(records.iter().filter(|record| verdict(record)).count(), 1, "{records:?}");
+}
+
 fn strict_refuses_what_the_disk_refuses_and_resumes(choice: Choice) {
     let faults = Faults::default();
     let (address, when) = origin(|mut stream| {
@@ -64,7 +95,7 @@ fn strict_refuses_what_the_disk_refuses_and_resumes(choice: Choice) {
         let _ = stream.write_all(OK);
         asked
     });
-    let proxy = Proxy::start_recording(choice, address, ALLOW, on(&faults, Durability::Strict, OnFull::Deny));
+    let proxy = Proxy::start_recording(choice, (address, 80), ALLOW, on(&faults, Durability::Strict, OnFull::Deny));
     faults.refuse();
     // The first is recorded in the ring and waits in vain; the next finds a log that is known to be bad.
     for _ in 0..3 {
@@ -87,7 +118,7 @@ fn block_waits_until_records_are_taken_again(choice: Choice) {
         request(&mut stream);
         let _ = stream.write_all(OK);
     });
-    let proxy = Proxy::start_recording(choice, address, ALLOW, on(&faults, Durability::Batched, OnFull::Block));
+    let proxy = Proxy::start_recording(choice, (address, 80), ALLOW, on(&faults, Durability::Batched, OnFull::Block));
     faults.refuse();
     // Recorded in the ring, and forwarded; only then does the writer learn that the disk refuses.
     assert!(proxy.ask(GET).starts_with("HTTP/1.1 200"));
@@ -97,13 +128,7 @@ fn block_waits_until_records_are_taken_again(choice: Choice) {
     let mut clients: Vec<_> = (0..3).map(|_| proxy.client()).collect();
     clients.iter_mut().for_each(|client| client.write_all(GET).unwrap());
     // What no request waits for does not wait either: the stub refuses a name, which is a record too.
-    let stub = UdpSocket::bind("127.0.0.1:0").unwrap();
-    stub.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let query = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x05other\x04test\x00\x00\x01\x00\x01";
-    stub.send_to(query, proxy.stub()).unwrap();
-    let mut answer = [0; 512];
-    let (length, _) = stub.recv_from(&mut answer).unwrap();
-    assert!(length > 12 && answer[3] & 0xf == 3, "NXDOMAIN");
+    assert!(is_refused_a_name(&proxy));
     for client in &clients {
         client.set_nonblocking(true).unwrap();
         assert!(client.peek(&mut [0]).is_err(), "nobody is answered while nothing can be recorded");
@@ -117,4 +142,15 @@ fn block_waits_until_records_are_taken_again(choice: Choice) {
     let records = proxy.stop();
     let allowed = |record: &&Recorded| matches!(record, Recorded::Decision { verdict, .. } if verdict == "allow");
     assert_eq!(records.iter().filter(allowed).count(), 4, "{records:?}");
+}
+
+/// Asks the stub for a name that no rule admits.
+fn is_refused_a_name(proxy: &Proxy) -> bool {
+    let stub = UdpSocket::bind("127.0.0.1:0").unwrap();
+    stub.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let query = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x05other\x04test\x00\x00\x01\x00\x01";
+    stub.send_to(query, proxy.stub()).unwrap();
+    let mut answer = [0; 512];
+    let (length, _) = stub.recv_from(&mut answer).unwrap();
+    length > 12 && answer[3] & 0xf == 3
 }
