@@ -230,6 +230,16 @@ pub const AUDIT_FOLLOW_RECORDS: usize = 4096;
 pub const AUDIT_STATS_KEYS_MAX: usize = 100_000;
 /// Most selected decisions whose outcome `stats` waits for; outcomes of later ones are not counted.
 pub const AUDIT_STATS_OPEN_MAX: usize = 1_000_000;
+/// Rows of a Parquet row group, which an export holds in memory.
+pub const AUDIT_EXPORT_ROWS: usize = 65_536;
+/// Records of one request to an OTLP collector.
+pub const AUDIT_EXPORT_SEND_RECORDS: usize = 1_000;
+/// How long an OTLP collector has for one request, and the longest pause that it may ask for.
+pub const AUDIT_EXPORT_SEND_WAIT: Duration = Duration::from_secs(30);
+/// How often a request is sent to a collector that is busy or cannot be reached.
+pub const AUDIT_EXPORT_ATTEMPTS: u32 = 5;
+/// The first pause between two of these attempts; each next one is twice as long.
+pub const AUDIT_EXPORT_RETRY_WAIT: Duration = Duration::from_millis(500);
 /// Between two attempts to write after the disk refused.
 pub const AUDIT_RETRY_WAIT: Duration = Duration::from_millis(200);
 /// At shutdown: how long the writer waits for producers that still live and for a disk that still refuses.

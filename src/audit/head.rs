@@ -7,6 +7,7 @@
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
+use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 
 use super::chain::Link;
@@ -49,11 +50,30 @@ impl Key {
         PublicKey(key)
     }
 
+    /// The key for digests in records. Its octets are a signature that is never shown; Ed25519 makes the same one each time.
+    pub fn digest_key(&self) -> DigestKey {
+        DigestKey(hmac::Key::new(hmac::HMAC_SHA256, &self.sign(b"ringfence audit digest key v1\n")))
+    }
+
     /// Signs `text`.
     pub fn sign(&self, text: &[u8]) -> [u8; 64] {
         let mut signature = [0; 64];
         signature.copy_from_slice(self.0.sign(text).as_ref());
         signature
+    }
+}
+
+/// Makes a digest that nobody can guess back who does not have the state folder's key: the digests of likely values, which anybody can
+/// list, tell nothing. Equal values have equal digests wherever the key is the same.
+#[derive(Clone, Debug)]
+pub struct DigestKey(hmac::Key);
+
+impl DigestKey {
+    /// The keyed digest (HMAC-SHA-256) of a digest.
+    pub fn of(&self, digest: &[u8; 32]) -> [u8; 32] {
+        let mut keyed = [0; 32];
+        keyed.copy_from_slice(hmac::sign(&self.0, digest).as_ref());
+        keyed
     }
 }
 

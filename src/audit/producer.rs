@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::facts::{DecisionFacts, DecisionId, LifecycleFacts, Nanos, OutcomeFacts};
+use super::facts::{DecisionFacts, DecisionId, LifecycleFacts, McpFacts, Nanos, OutcomeFacts};
+use super::head::DigestKey;
 use super::record::{Decision, Event, Message, Outcome, Schema};
 use super::ring::{Claim, Full, Promise, Tail};
 use super::wait::{Bell, Durable, Room};
@@ -79,14 +80,16 @@ pub struct Seat {
     pub(super) block: Option<Bell>,
     /// High half of every decision id of this producer, random.
     pub(super) prefix: u64,
+    /// For what only its digest is kept of.
+    pub(super) digests: DigestKey,
 }
 
 impl Seat {
     /// Makes the producer, on the thread that will use it.
     pub fn take(self) -> Producer {
-        let Self { tail, health, durable, block, prefix } = self;
+        let Self { tail, health, durable, block, prefix, digests } = self;
         let inner = Inner { tail, prefix, next: 0, now: Nanos(0), waits: 0 };
-        Producer(Rc::new(Desk { inner: RefCell::new(inner), health, durable, block }))
+        Producer(Rc::new(Desk { inner: RefCell::new(inner), health, durable, block, digests }))
     }
 }
 
@@ -100,6 +103,7 @@ struct Desk {
     health: Arc<Health>,
     durable: Option<Bell>,
     block: Option<Bell>,
+    digests: DigestKey,
 }
 
 #[derive(Debug)]
@@ -179,7 +183,8 @@ impl Desk {
                 inner.tail.push(claim, record.bytes_max(), time.0, schema, |out| record.encode(out))
             }
             Some(mcp) => {
-                let record = Message::new(record, mcp);
+                let arguments_digest = mcp.arguments_digest.map(|digest| self.digests.of(&digest));
+                let record = Message::new(record, &McpFacts { arguments_digest, ..*mcp });
                 inner.tail.push(claim, record.bytes_max(), time.0, Schema::MESSAGE.0, |out| record.encode(out))
             }
         };

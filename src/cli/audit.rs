@@ -14,10 +14,13 @@ mod agt;
 mod csv;
 mod decode;
 pub(super) mod escape;
+mod export;
 mod fields;
 mod filter;
 mod follow;
 mod json;
+mod otlp;
+mod parquet;
 mod picture;
 mod prove;
 mod scratch;
@@ -46,6 +49,12 @@ enum AuditCommand {
     #[command(after_help = "Example: ringfence audit stats ./audit --since 1h\n\n\
         With filters about decisions, the outcomes of the decisions they select are counted too.")]
     Stats(stats::StatsArgs),
+    /// Write records as Parquet or OpenTelemetry logs
+    #[command(after_help = "Examples:\n  \
+        ringfence audit export ./audit --format parquet --out records.parquet\n  \
+        ringfence audit export ./audit --format otlp --since 1h --endpoint http://127.0.0.1:4318/v1/logs\n\n\
+        Exit status: 0 everything was exported, 1 a log is damaged, 2 the file cannot be written or the collector refuses.")]
+    Export(export::ExportArgs),
     /// Say whether a log is what was written: OK, TAMPERED or UNVERIFIABLE
     #[command(after_help = "Example: ringfence audit verify ./audit\n\n\
         Exit status: 0 OK, 1 TAMPERED, 3 UNVERIFIABLE. A log is vouched for by its signed head and the public key under \
@@ -79,6 +88,7 @@ pub fn run(args: AuditArgs) -> ExitCode {
     let done = match args.command {
         AuditCommand::Decode(args) => decode::run(&args),
         AuditCommand::Stats(args) => stats::run(&args),
+        AuditCommand::Export(args) => export::run(&args),
         AuditCommand::Verify(args) => verify(&args),
         AuditCommand::Prove(args) => prove::run(&args),
     };

@@ -27,7 +27,8 @@ fn facts() -> DecisionFacts<'static> {
 
 fn desk() -> (Producer, ring::Head) {
     let (tail, head) = ring::ring(crate::limits::AUDIT_RING_BYTES);
-    let seat = Seat { tail, health: Arc::default(), durable: None, block: None, prefix: 1 };
+    let digests = crate::audit::head::Key::generate().unwrap().0.digest_key();
+    let seat = Seat { tail, health: Arc::default(), durable: None, block: None, prefix: 1, digests };
     (seat.take(), head)
 }
 

@@ -12,7 +12,7 @@ use super::super::base::{BASE_FILE, Base};
 use super::super::chain::{LINK_BYTES, Link};
 use super::super::checkpoint::Checkpoint;
 use super::super::facts::Nanos;
-use super::super::head::{Key, PublicKey, SignedHead, seal_text};
+use super::super::head::{DigestKey, Key, PublicKey, SignedHead, seal_text};
 use super::super::merkle::{self, Tree};
 use super::super::outbox::Outbox;
 use super::super::read::segment_name;
@@ -105,6 +105,10 @@ impl Log {
         };
         log.head_segment(time);
         Ok(log)
+    }
+
+    pub(super) fn digest_key(&self) -> DigestKey {
+        self.place.key.digest_key()
     }
 
     pub(super) fn id(&self) -> LogId {

@@ -259,7 +259,7 @@ impl Writer {
         }
         let health = Arc::new(Health::default());
         let log = open::open(&options)?;
-        let id = log.id();
+        let (id, digests) = (log.id(), log.digest_key());
         open::adopt(&options, id);
         let sizes = (options.rings, options.ring_bytes);
         let ring_file = rings::RingFile::create((&options.state, options.disk()), (id, &options.dir), sizes)?;
@@ -278,7 +278,7 @@ impl Writer {
             let durable = (options.durability == Durability::Strict).then(|| bell.clone());
             let block = (options.on_full == OnFull::Block).then_some(bell);
             lanes.push(drain::Lane { head, waiters });
-            seats.push(Seat { tail, health: Arc::clone(&health), durable, block, prefix });
+            seats.push(Seat { tail, health: Arc::clone(&health), durable, block, prefix, digests: digests.clone() });
         }
         ring_file.publish()?;
         let drain = drain::Drain::new(log, (lanes, ring_file), health, Arc::clone(&control), options.clone());

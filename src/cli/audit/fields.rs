@@ -165,7 +165,7 @@ fn decision(
 
 fn message(record: &ArchivedMessage<'_>, sink: &mut impl Sink, scratch: &mut Scratch) {
     let digested = record.flags & flag::ARGUMENTS != 0;
-    let arguments_digest = if digested { scratch.digest(&record.arguments_digest) } else { "" };
+    let arguments_digest = if digested { scratch.keyed_digest(&record.arguments_digest) } else { "" };
     sink.field(
         "mcp",
         Value::Texts(&[

@@ -59,6 +59,15 @@ impl Scratch {
         str::from_utf8(&self.digits[..end]).unwrap_or_default()
     }
 
+    /// An HMAC-SHA-256 with its name in front.
+    pub(super) fn keyed_digest(&mut self, octets: &[u8; 32]) -> &str {
+        let end = self.write_hex(octets);
+        self.text.clear();
+        self.text.push_str("hmac-sha256:");
+        self.text.push_str(str::from_utf8(&self.digits[DIGEST.len()..end]).unwrap_or_default());
+        &self.text
+    }
+
     fn write_hex(&mut self, octets: &[u8]) -> usize {
         let room = self.digits[DIGEST.len()..].chunks_exact_mut(2);
         for (pair, octet) in room.zip(octets) {
@@ -118,6 +127,7 @@ mod tests {
         let expected: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
         assert_eq!(scratch.hex(&octets), expected);
         assert_eq!(scratch.digest(&octets), format!("sha256:{expected}"));
+        assert_eq!(scratch.keyed_digest(&octets), format!("hmac-sha256:{expected}"));
         assert_eq!(scratch.hex(&octets[16..]), &expected[32..]);
     }
 }

@@ -110,9 +110,9 @@ fn prints_what_an_mcp_message_is_about() {
     drop(producer);
     writer.finish().unwrap();
     let (text, objects) = objects(&dir);
-    let digest = "cd".repeat(32);
+    let digest = objects[1]["mcp"]["arguments_digest"].as_str().unwrap();
     let expected = format!(
-        r#""mcp":{{"server":"files","transport":"stdio","version":"2025-11-25","method":"tools/call","tool":"read,file","arguments_digest":"sha256:{digest}"}},"verdict""#
+        r#""mcp":{{"server":"files","transport":"stdio","version":"2025-11-25","method":"tools/call","tool":"read,file","arguments_digest":"{digest}"}},"verdict""#
     );
     assert!(text.contains(&expected), "{text}");
     assert_eq!(
@@ -125,7 +125,7 @@ fn prints_what_an_mcp_message_is_about() {
     assert!(
         String::from_utf8(out)
             .unwrap()
-            .contains(&format!(r#"files,stdio,2025-11-25,tools/call,"read,file",,,sha256:{digest},deny"#))
+            .contains(&format!(r#"files,stdio,2025-11-25,tools/call,"read,file",,,{digest},deny"#))
     );
 }
 
@@ -232,4 +232,36 @@ fn every_field_has_a_column_and_they_come_in_its_order() {
         let places: Vec<_> = names.0.iter().map(|name| NAMES.iter().position(|column| column == name)).collect();
         assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{:?}", names.0);
     });
+}
+
+/// What a log shows of the arguments of a call, under the key of this state folder.
+fn shown_digest(state: &Path, log: &str) -> String {
+    let dir = state.join(log);
+    let (writer, mut seats) = Writer::start(WriterOptions::new(&dir, state, 1)).unwrap();
+    let producer = seats.pop().unwrap().take();
+    let mcp = McpFacts {
+        server: "files",
+        transport: Transport::Stdio,
+        version: "",
+        method: "tools/call",
+        tool: "read",
+        resource: "",
+        prompt: "",
+        arguments_digest: Some([0xcd; 32]),
+    };
+    producer.deny(Nanos(1), &DecisionFacts { mcp: Some(mcp), ..DecisionFacts::default() }).unwrap();
+    drop(producer);
+    writer.finish().unwrap();
+    let (text, objects) = objects(&dir);
+    assert!(!text.contains(&"cd".repeat(32)), "{text}");
+    objects[1]["mcp"]["arguments_digest"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_digest_of_arguments_is_keyed_and_the_key_is_the_state_folders() {
+    let (root, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (one, two) = (shown_digest(root.path(), "one"), shown_digest(root.path(), "two"));
+    assert_eq!(one, two, "equal calls can be told as equal");
+    assert!(one.starts_with("hmac-sha256:") && one.len() == 12 + 64, "{one}");
+    assert_ne!(one, shown_digest(other.path(), "one"), "and nobody without the key can try values");
 }

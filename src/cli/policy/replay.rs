@@ -15,11 +15,31 @@ use jiff::Timestamp;
 use super::request::{Placed, canonical};
 use super::{FAILED, MISUSED, finish, plural};
 use crate::audit::read::{self, Check, ReadError};
-use crate::audit::record::{ArchivedDecision, ArchivedMessage, Body, flag};
+use crate::audit::record::{ArchivedDecision, ArchivedMessage, Body, Schema, flag};
 use crate::audit::segment::Fault;
 use crate::audit::{Protocol, Scheme, Verdict};
 use crate::parse::target;
 use crate::policy::{Answer, Decision, Look, Policy, Subject, Verdict as Decided};
+
+/// The request of a record as it would come; the buffers are used again for the next one.
+#[derive(Debug, Default)]
+struct Request {
+    authority: String,
+    head: String,
+}
+
+impl Request {
+    fn write(&mut self, record: &ArchivedDecision<'_>) {
+        let (host, port) = (record.host.as_str(), record.port.to_native());
+        let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+        self.authority.clear();
+        let mut digits = itoa::Buffer::new();
+        self.authority.extend([open, host, close, ":", digits.format(port)]);
+        self.head.clear();
+        let (method, path) = (record.method.as_str(), record.path.as_str());
+        self.head.extend([method, " ", path, " HTTP/1.1\r\nHost: ", &self.authority, "\r\n\r\n"]);
+    }
+}
 
 /// What the replay has come to.
 #[derive(Debug, Default)]
@@ -30,6 +50,7 @@ pub(super) struct Drift {
     /// Changes by host and by the rules before and after.
     by_host: BTreeMap<String, usize>,
     by_rule: BTreeMap<String, usize>,
+    request: Request,
 }
 
 pub(super) fn run(policy: &Policy, audit: &Path) -> ExitCode {
@@ -68,6 +89,7 @@ pub(super) fn replay(
     for segment in segments {
         let mut reader = read::open(&segment.path, Check::Sums).map_err(|error| damaged(&segment.path, &error))?;
         loop {
+            let offset = reader.offset();
             let frame = match reader.next() {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
@@ -75,7 +97,9 @@ pub(super) fn replay(
                 Err(ReadError::Damaged { fault: Fault::Torn, .. }) => break,
                 Err(error) => return Err(damaged(&segment.path, &error)),
             };
-            let offset = frame.seq;
+            if !matches!(frame.schema, Schema::DECISION | Schema::MESSAGE) {
+                continue;
+            }
             let body = frame.body().map_err(|fault| damaged(&segment.path, &ReadError::Damaged { offset, fault }))?;
             let (Body::Decision(record) | Body::Message(ArchivedMessage { decision: record, .. })) = body else {
                 continue;
@@ -111,7 +135,7 @@ impl Drift {
         }
         let watched = record.flags & flag::WATCHED != 0;
         let before = Outcome { allow: Verdict::from_code(record.verdict) == Some(Verdict::Allow), enforced: !watched };
-        let Some((now, rule)) = decide(policy, record, time_ns) else {
+        let Some((now, rule)) = decide(policy, record, time_ns, &mut self.request) else {
             self.undecidable += 1;
             return Ok(());
         };
@@ -119,7 +143,7 @@ impl Drift {
             self.unchanged += 1;
             return Ok(());
         }
-        let (was, is) = (by(&record.rule), by(rule.as_deref().unwrap_or_default()));
+        let (was, is) = (by(&record.rule), by(rule.unwrap_or_default()));
         self.changed += 1;
         *self.by_host.entry(record.host.as_str().to_owned()).or_default() += 1;
         *self.by_rule.entry(format!("{was} -> {is}")).or_default() += 1;
@@ -158,7 +182,12 @@ fn by(rule: &str) -> String {
 }
 
 /// The candidate's verdict and its rule; nothing where it depends on what the record does not keep.
-fn decide(policy: &Policy, record: &ArchivedDecision<'_>, time_ns: u64) -> Option<(Outcome, Option<String>)> {
+fn decide<'p>(
+    policy: &'p Policy,
+    record: &ArchivedDecision<'_>,
+    time_ns: u64,
+    request: &mut Request,
+) -> Option<(Outcome, Option<&'p str>)> {
     if record.flags & flag::CUT != 0 || Protocol::from_code(record.protocol) != Some(Protocol::Http11) {
         return None;
     }
@@ -166,10 +195,8 @@ fn decide(policy: &Policy, record: &ArchivedDecision<'_>, time_ns: u64) -> Optio
         Scheme::Http => target::Scheme::Http,
         Scheme::Https => target::Scheme::Https,
     };
-    let (host, port) = (record.host.as_str(), record.port.to_native());
-    let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let head = format!("{} {} HTTP/1.1\r\nHost: {authority}\r\n\r\n", record.method.as_str(), record.path.as_str());
-    let canonical = canonical(&head, scheme, &authority).ok()?;
+    request.write(record);
+    let canonical = canonical(&request.head, scheme, &request.authority).ok()?;
     let placed = Placed::new(policy, &canonical);
     let paths = placed.paths();
     // Without a query there is none; a text of one that was kept is read as the proxy read it.
@@ -200,9 +227,10 @@ fn decide(policy: &Policy, record: &ArchivedDecision<'_>, time_ns: u64) -> Optio
     if !denied && (address_open || not_by_rule) {
         return None;
     }
+    let rule = decision.rule.map(|rule| rule.name);
     take_token(policy, &subject, decision);
     let outcome = Outcome { allow: decision.verdict == Decided::Allow, enforced: decision.enforced };
-    Some((outcome, decision.rule.map(|rule| rule.name.to_owned())))
+    Some((outcome, rule))
 }
 
 /// Rates run over the recorded times.

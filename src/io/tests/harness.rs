@@ -279,10 +279,21 @@ impl Proxy {
 
     /// Stops everything and returns what is on record.
     pub(super) fn stop(self) -> Vec<Recorded> {
+        recorded(&self.finish().path().join("audit"))
+    }
+
+    /// Stops everything and returns every octet of the log.
+    pub(super) fn stop_and_read_log(self) -> Vec<u8> {
+        let folder = self.finish();
+        let segments = read::segments(&folder.path().join("audit")).unwrap();
+        segments.iter().flat_map(|segment| std::fs::read(&segment.path).unwrap()).collect()
+    }
+
+    fn finish(self) -> tempfile::TempDir {
         self.worker.stop().unwrap();
         self.office.join();
         self.writer.finish().unwrap();
-        recorded(&self.folder.path().join("audit"))
+        self.folder
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod harness;
 mod identity;
 mod names;
 mod passthrough;
+mod privacy;
 mod recalls;
 mod recording;
 mod refusals;
