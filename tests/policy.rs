@@ -167,3 +167,45 @@ fn the_examples_decide_as_their_fixtures_say() {
         assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     }
 }
+
+/// The page's fenced blocks of one kind, each with what stands in front of it.
+fn blocks<'p>(page: &'p str, kind: &str) -> Vec<(&'p str, &'p str)> {
+    let fence = format!("```{kind}\n");
+    let starts = page.match_indices(&fence).map(|(at, _)| at);
+    starts.map(|at| (&page[..at], page[at + fence.len()..].split_once("```").unwrap().0)).collect()
+}
+
+#[test]
+fn every_policy_of_the_documentation_decides_as_the_fixtures_below_it_say() {
+    let page = std::fs::read_to_string(repository("docs/POLICY.md")).unwrap();
+    let texts = blocks(&page, "yaml").into_iter().map(|(_, text)| text);
+    let (policies, fixtures): (Vec<&str>, Vec<&str>) = texts.partition(|text| text.contains("ringfence: v1"));
+    assert_eq!((policies.len(), fixtures.len()), (7, 7));
+    for (policy, fixtures) in policies.iter().zip(&fixtures) {
+        let (_folder, policy) = file("policy.yaml", policy);
+        let (_more, fixtures) = file("fixtures.yaml", fixtures);
+        let output = ringfence(&["policy", "test", &policy, &fixtures]);
+        assert_eq!(output.status.code(), Some(0), "{}{}", text(&output), String::from_utf8_lossy(&output.stderr));
+    }
+    for name in ["coding-agent", "research-agent", "mcp-server"] {
+        let example = std::fs::read_to_string(repository(&format!("examples/policies/{name}.yaml"))).unwrap();
+        assert!(policies.contains(&example.as_str()), "{name}.yaml differs from what the page shows");
+    }
+}
+
+#[test]
+fn what_the_documentation_shows_of_a_console_is_what_the_program_prints() {
+    let page = std::fs::read_to_string(repository("docs/POLICY.md")).unwrap();
+    let shown = blocks(&page, "console");
+    assert_eq!(shown.len(), 2);
+    for (before, session) in shown {
+        let (command, expected) = session.strip_prefix("$ ringfence ").unwrap().split_once('\n').unwrap();
+        let mut policies = blocks(before, "yaml").into_iter().map(|(_, text)| text);
+        let (folder, _) = file("policy.yaml", policies.rfind(|text| text.contains("ringfence: v1")).unwrap());
+        std::os::unix::fs::symlink(repository("examples"), folder.path().join("examples")).unwrap();
+        let script = format!("\"$0\" {command}");
+        let program = env!("CARGO_BIN_EXE_ringfence");
+        let output = Command::new("sh").args(["-c", &script, program]).current_dir(folder.path()).output().unwrap();
+        assert_eq!(text(&output), expected, "{command}");
+    }
+}
