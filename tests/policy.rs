@@ -209,3 +209,27 @@ fn what_the_documentation_shows_of_a_console_is_what_the_program_prints() {
         assert_eq!(text(&output), expected, "{command}");
     }
 }
+
+#[test]
+fn every_test_that_the_claims_of_the_language_name_exists() {
+    let page = std::fs::read_to_string(repository("docs/POLICY-CLAIMS.md")).unwrap();
+    let mut sources = String::new();
+    let mut folders = vec![repository("src"), repository("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            match entry.extension() {
+                _ if entry.is_dir() => folders.push(entry),
+                Some(kind) if kind == "rs" => sources += &std::fs::read_to_string(&entry).unwrap(),
+                _ => {}
+            }
+        }
+    }
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
+    assert!(rows.len() > 30, "{}", rows.len());
+    for row in rows {
+        let (_, shown) = row.trim_end_matches(" |").rsplit_once(" | ").unwrap();
+        for name in shown.split(", ").map(|name| name.trim_matches('`')) {
+            assert!(sources.contains(&format!("fn {name}(")), "no test `{name}`");
+        }
+    }
+}

@@ -16,6 +16,18 @@ proptest! {
     }
 }
 
+/// `cargo nextest run --release --lib --run-ignored only ten_million --no-capture`
+#[test]
+#[ignore = "takes a quarter of an hour, optimised"]
+fn ten_million_decisions_are_those_of_the_reference() {
+    let (mut comparisons, mut policies) = (0, 0_u64);
+    while comparisons < 10_000_000 {
+        policies += 1;
+        comparisons += properties::decides_as_the_reference(&policies.to_le_bytes());
+    }
+    println!("{comparisons} requests under {policies} policies, decided alike");
+}
+
 /// Every pattern of nine segments that are `a` or `*`, and a request that all of them match: more nodes than one walk visits.
 #[test]
 fn a_path_that_leads_everywhere_is_still_decided() {
