@@ -353,6 +353,8 @@ pub const CANARY_WAIT: Duration = Duration::from_secs(5);
 pub const ENGINE_WAIT: Duration = Duration::from_secs(5);
 /// Longest answer of a container engine that is read.
 pub const ENGINE_ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Longest configuration of an MCP client; Claude Code keeps its history in it.
+pub const CLIENT_CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Bytes of one read from a standard stream.
 pub const STDIO_READ_BYTES: usize = 64 * 1024;
 /// Bytes of one write to a standard stream that is not ours alone: what a pipe that is ready takes (`PIPE_BUF` of pipe(7)).

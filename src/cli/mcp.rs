@@ -14,6 +14,7 @@ use crate::io::stdio::{self, Options, StdioError};
 use crate::policy::{McpEndpoint, Policy};
 
 mod pins;
+mod wrap;
 
 /// Arguments of `ringfence mcp`.
 #[derive(Debug, Args)]
@@ -50,6 +51,10 @@ pub struct McpArgs {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Put ringfence in front of the servers in a client's configuration
+    Wrap(wrap::WrapArgs),
+    /// Restore a client's configuration
+    Unwrap(wrap::UnwrapArgs),
     /// Review pinned tools
     Pins(pins::PinsArgs),
 }
@@ -57,6 +62,8 @@ enum Task {
 /// Runs the server, or one of the tasks around it.
 pub fn run(args: McpArgs) -> ExitCode {
     match args.task {
+        Some(Task::Wrap(args)) => wrap::wrap(&args),
+        Some(Task::Unwrap(args)) => wrap::unwrap(&args),
         Some(Task::Pins(args)) => pins::run(&args),
         None => serve(args),
     }

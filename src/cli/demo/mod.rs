@@ -11,6 +11,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use clap::{Args, ValueEnum};
 
 mod agent;
+mod mcp;
 mod origin;
 
 /// Arguments of `ringfence demo`.
@@ -31,6 +32,7 @@ pub struct DemoArgs {
 enum Role {
     Origin,
     Agent,
+    Tools,
 }
 
 /// The name under which the agent knows the origin; reserved by RFC 6761, so it is nobody's.
@@ -41,6 +43,7 @@ pub fn run(args: DemoArgs) -> ExitCode {
     let outcome = match (args.role, &args.folder) {
         (Some(Role::Origin), Some(folder)) => origin::serve(folder).map(|()| ExitCode::SUCCESS),
         (Some(Role::Agent), _) => Ok(agent::work()),
+        (Some(Role::Tools), _) => mcp::serve().map(|()| ExitCode::SUCCESS),
         _ => show(args.keep.as_deref()),
     };
     outcome.unwrap_or_else(|error| {
@@ -56,16 +59,17 @@ fn show(keep: Option<&Path>) -> io::Result<ExitCode> {
     let policy = folder.path.join("policy.yaml");
     fs::write(&policy, policy_text(origin.port))?;
     let audit = folder.path.join("audit");
+    let log = audit.join("agent");
     say("An agent is about to call the network. It knows nothing of ringfence; this is its policy:\n");
     for line in policy_text(origin.port).lines() {
         println!("    {line}");
     }
-    say("\n$ ringfence run --policy policy.yaml --audit audit -- agent\n");
+    say("\n$ ringfence run --policy policy.yaml --audit audit/agent -- agent\n");
     let status = Command::new(&ringfence)
         .args(["run", "--name", "demo-agent", "--policy"])
         .arg(&policy)
         .arg("--audit")
-        .arg(&audit)
+        .arg(&log)
         .arg("--")
         .arg(&ringfence)
         .args(["demo", "--role", "agent", "."])
@@ -74,6 +78,7 @@ fn show(keep: Option<&Path>) -> io::Result<ExitCode> {
     if !status.success() {
         return Err(io::Error::other(format!("the agent's calls did not go as expected ({status})")));
     }
+    govern_tools(&ringfence, &folder.path, &audit.join("tools"))?;
     say("\n$ ringfence audit decode audit\n");
     let decoded = Command::new(&ringfence).args(["audit", "decode", "--format", "table"]).arg(&audit).status()?;
     say("\n$ ringfence audit verify audit\n");
@@ -86,6 +91,18 @@ fn show(keep: Option<&Path>) -> io::Result<ExitCode> {
         None => say("\nEverything above was real. Next: ringfence run -- YOUR COMMAND"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The agent's tools: an MCP server on standard streams, behind `ringfence mcp`.
+fn govern_tools(ringfence: &Path, folder: &Path, log: &Path) -> io::Result<()> {
+    let policy = folder.join("tools.yaml");
+    fs::write(&policy, mcp::POLICY)?;
+    say("\nThe same agent has tools, an MCP server. This is what it may do with them:\n");
+    for line in mcp::POLICY.lines() {
+        println!("    {line}");
+    }
+    say("\n$ ringfence mcp --policy tools.yaml --audit audit/tools --server files -- tools\n");
+    mcp::talk(ringfence, &policy, log)
 }
 
 fn policy_text(port: u16) -> String {

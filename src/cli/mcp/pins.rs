@@ -97,6 +97,6 @@ fn pretty(definition: &Definition) -> String {
 }
 
 /// What a server says is shown, never acted on.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     crate::cli::audit::escape::terminal(text).into_owned()
 }

@@ -94,7 +94,8 @@ impl Error<'_> {
     /// What a client shows to its model, which is often all that it shows: why, and what to do instead.
     fn message(&self) -> String {
         let title = if self.code == BLOCKED { "Blocked by policy" } else { "Refused" };
-        let why = self.reason.or(self.rule).or(self.word).unwrap_or_default();
+        let word = self.word.map(|word| if word == "default" { "no rule allows it." } else { word });
+        let why = self.reason.or(self.rule).or(word).unwrap_or_default();
         match self.remedy {
             Some(remedy) => format!("{title}: {why} {remedy}"),
             None => format!("{title}: {why}"),

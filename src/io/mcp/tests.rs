@@ -132,7 +132,10 @@ fn a_call_passes_by_name_and_arguments_and_its_answer_ends_its_record() {
         ("write_file", r#"{"path":"/work/a"}"#),
     ] {
         let told = talk.client(&call("2", tool, arguments)).unwrap_err();
-        assert!(told.contains(r#""id":2,"error":{"code":-31403,"message":"Blocked by policy: default""#), "{told}");
+        assert!(
+            told.contains(r#""id":2,"error":{"code":-31403,"message":"Blocked by policy: no rule allows it.""#),
+            "{told}"
+        );
     }
     let told = talk.client(&call("\"x\"", "read_secret", r#"{"path":"/work/a"}"#)).unwrap_err();
     assert!(

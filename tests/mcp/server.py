@@ -1,0 +1,52 @@
+"""An MCP server on standard streams, made with the official SDK. Each execution of a tool is a line in the file it is given."""
+
+import sys
+
+from mcp.server.mcpserver import Context, MCPServer
+
+LOG, DESCRIPTION = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "Reads a file."
+server = MCPServer("files")
+
+
+def note(text):
+    with open(LOG, "a", encoding="utf-8") as log:
+        log.write(text + "\n")
+
+
+@server.tool(description=DESCRIPTION)
+def read_file(path: str) -> str:
+    note(f"read_file {path}")
+    return f"content of {path}"
+
+
+@server.tool()
+def delete_file(path: str) -> str:
+    note(f"delete_file {path}")
+    return f"deleted {path}"
+
+
+@server.tool()
+async def whose_roots(ctx: Context) -> str:
+    """Asks the client something first."""
+    roots = await ctx.session.list_roots()
+    note("whose_roots")
+    return str([str(root.uri) for root in roots.roots])
+
+
+@server.resource("note://work/today")
+def today() -> str:
+    return "today"
+
+
+@server.resource("note://private/diary")
+def diary() -> str:
+    note("diary")
+    return "dear diary"
+
+
+@server.prompt()
+def greet(name: str) -> str:
+    return f"hello {name}"
+
+
+server.run("stdio")
