@@ -69,6 +69,10 @@ pub const RPC_NAME_BYTES_MAX: usize = TARGET_BYTES_MAX;
 pub const RPC_INPUTS_MAX: usize = 64;
 /// Most entries of the lists in one result.
 pub const RPC_LIST_ENTRIES_MAX: usize = 10_000;
+/// MCP sessions over HTTP that are known at the same time; a client whose session is forgotten begins a new one.
+pub const MCP_SESSIONS_MAX: usize = 16 * 1024;
+/// Comments of an event stream on an MCP endpoint pass at most this often.
+pub const SSE_COMMENT_EVERY: Duration = Duration::from_secs(1);
 /// Requests of one MCP conversation that wait for their answers, in each direction.
 pub const MCP_REQUESTS_MAX: usize = 1024;
 /// Tools of one server that are pinned.

@@ -89,8 +89,8 @@ impl Base {
 
 #[cfg(test)]
 mod tests {
-    use super::super::merkle::leaf;
     use super::*;
+    use crate::audit::merkle::leaf;
 
     #[test]
     fn reads_the_base_it_signed_and_no_other() {

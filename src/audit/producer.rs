@@ -150,6 +150,12 @@ impl Producer {
         Room { bell, is_there: move || desk.inner.borrow_mut().tail.takes(AUDIT_RECORD_BYTES_MAX) }
     }
 
+    /// Waits until all that was recorded so far is on disk, where [`super::Durability::Strict`] says so; see [`Credit::durable`].
+    pub fn durable(&self) -> Durable {
+        let position = self.0.inner.borrow().tail.position();
+        self.0.durable(position)
+    }
+
     /// Whether the log can be written now: one load. [`Producer::allow`] and [`Producer::deny`] ask by themselves.
     pub fn is_writable(&self) -> bool {
         self.0.health.is_good()
@@ -157,6 +163,11 @@ impl Producer {
 }
 
 impl Desk {
+    fn durable(&self, position: u64) -> Durable {
+        let bell = self.durable.clone().map(|bell| (bell, self.waiter()));
+        Durable { bell, position }
+    }
+
     fn waiter(&self) -> u64 {
         let inner = &mut *self.inner.borrow_mut();
         inner.waits += 1;
@@ -253,8 +264,7 @@ impl Credit {
     /// Waits until the decision is on disk, where [`super::Durability::Strict`] says so: await it before the first byte goes upstream. An
     /// error says that the disk has refused it: nothing may be sent.
     pub fn durable(&self) -> Durable {
-        let bell = self.desk.durable.clone().map(|bell| (bell, self.desk.waiter()));
-        Durable { bell, position: self.position }
+        self.desk.durable(self.position)
     }
 
     /// Records how it ended. Cannot fail: the room is held back.

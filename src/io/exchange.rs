@@ -172,7 +172,7 @@ impl Exchange<'_> {
     }
 
     /// Waits for a whole response head.
-    async fn response_head(&self) -> Result<usize, End> {
+    pub(crate) async fn response_head(&self) -> Result<usize, End> {
         let mut scan = Scan::default();
         loop {
             match self.upstream.received(|bytes| if bytes.is_empty() { Ok(Progress::More) } else { scan.find(bytes) }) {

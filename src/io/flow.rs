@@ -181,6 +181,10 @@ impl Connection {
                 self.entry.is(Stage::Decided);
                 self.forward(forward).await
             }
+            Judged::Message(message) => {
+                self.entry.is(Stage::Decided);
+                Box::pin(self.converse(*message)).await
+            }
             Judged::Refused { body, close } => self.refused(body, close).await,
             Judged::Tunnel(host, port) => Next::Tunnel(host, port),
             Judged::Resolve(_) | Judged::Hold(_) => Next::Close,

@@ -24,6 +24,8 @@ use crate::policy::{Look, Lookup, Number, Value};
 pub(crate) struct Hold {
     pub(crate) framing: Framing,
     pub(crate) expects_continue: bool,
+    /// Whether the body itself is wanted, and not only values in it.
+    pub(crate) whole: bool,
 }
 
 /// A body that was held, and what it counts for as long as it is kept.
@@ -39,6 +41,8 @@ pub(crate) enum Found {
     Absent,
     /// The values that policy asks for.
     Values(Values),
+    /// The body itself, and what it takes in the inbox.
+    Text { bytes: Vec<u8>, wire: usize },
     /// No JSON that all recipients read alike, or too much of it.
     Unreadable,
     /// It did not come, or is not framed as its head says.
@@ -79,7 +83,8 @@ impl Connection {
                 return Held { found: Found::Broken { status: 408, code: "body_timeout" }, _share: share };
             }
         }
-        let read = read(&self.client, hold.framing, &pointers, &mut share);
+        let pointers = (!hold.whole).then_some(&*pointers);
+        let read = read(&self.client, hold.framing, pointers, &mut share);
         let found = match engine::timeout(self.worker.bounds.held_body, read).await {
             Ok(Ok(found)) | Ok(Err(found)) => found,
             Err(_) => Found::Broken { status: 408, code: "body_timeout" },
@@ -94,13 +99,26 @@ impl Held {
         match &self.found {
             Found::Absent => Look::Absent,
             Found::Values(values) => Look::At(values),
-            Found::Unreadable | Found::Broken { .. } => Look::Unreadable,
+            Found::Text { .. } | Found::Unreadable | Found::Broken { .. } => Look::Unreadable,
         }
     }
 }
 
-async fn read(client: &Transport, framing: Framing, pointers: &Pointers, share: &mut Share) -> Result<Found, Found> {
+/// The whole body, or with `pointers` the values there.
+async fn read(
+    client: &Transport,
+    framing: Framing,
+    pointers: Option<&Pointers>,
+    share: &mut Share,
+) -> Result<Found, Found> {
     let mut body = Body::new(framing);
+    let Some(pointers) = pointers else {
+        while !body.advance(client)? {
+            body.more(client, share).await?;
+        }
+        let bytes = body.text(client, <[u8]>::to_vec);
+        return Ok(Found::Text { bytes, wire: body.on_the_wire() });
+    };
     let mut scanner = Scanner::new(Layout::Free);
     let mut watch = Watch::new(pointers);
     loop {
@@ -201,6 +219,11 @@ impl Body {
         self.here == 0
     }
 
+    /// Octets that the whole body takes in the inbox, once it is there.
+    fn on_the_wire(&self) -> usize {
+        if self.framing == Framing::Chunked { self.decoded } else { self.here }
+    }
+
     /// Waits for more.
     ///
     /// # Errors
@@ -221,6 +244,13 @@ impl Body {
 }
 
 impl Values {
+    /// The values of a text; nothing if it is not strict.
+    pub(crate) fn read(text: &[u8], pointers: &Pointers) -> Option<Values> {
+        let mut watch = Watch::new(pointers);
+        json::each(text, Layout::Free, |token| watch.take(text, token)).ok()?;
+        Some(Values::of(watch, text, pointers))
+    }
+
     fn of(watch: Watch<'_>, text: &[u8], pointers: &Pointers) -> Values {
         let facts = watch.finish(text);
         let value = |pointer: &str| Some((Box::from(pointer), Owned::of(facts.value(pointer)?)));

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::audit::{Credit, DecisionFacts, Inspected, Protocol, Query, Verdict};
 use crate::io::clock;
+use crate::io::endpoint::{self, Message};
 use crate::io::facts::{Fields, Parameters};
 use crate::io::flow::Connection;
 use crate::io::held::{self, Found, Held, Hold};
@@ -42,6 +43,8 @@ pub(crate) enum Judged {
     Tunnel(Host<'static>, u16),
     /// Recorded as admitted, and the head for the origin stands in `out`.
     Forward(Forward),
+    /// The same of what goes to a declared MCP endpoint; the body stands in `out`, too.
+    Message(Box<Message>),
 }
 
 /// A recorded admission: everything that forwarding needs, and the permit without which nothing is forwarded.
@@ -97,7 +100,22 @@ impl Request<'_> {
 
     /// The decision needs the body.
     pub(crate) fn hold(&self) -> Judged {
-        Judged::Hold(Hold { framing: self.framing, expects_continue: framing::expects_continue(self.head) })
+        self.hold_back(false)
+    }
+
+    /// The body itself is needed.
+    pub(crate) fn hold_text(&self) -> Judged {
+        self.hold_back(true)
+    }
+
+    fn hold_back(&self, whole: bool) -> Judged {
+        let expects_continue = framing::expects_continue(self.head);
+        Judged::Hold(Hold { framing: self.framing, expects_continue, whole })
+    }
+
+    /// Every way the path may be read, the canonical one first.
+    pub(crate) fn readings(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&*self.target.path).chain(self.target.readings.iter())
     }
 
     fn inspected(&self) -> Inspected {
@@ -192,6 +210,14 @@ impl Connection {
             return self.malformed(*status, code, &cause, Some((request.head, request.target)));
         }
         let policy = self.worker.policy();
+        match endpoint::server(&policy, self.arrival.scheme, request) {
+            Ok(None) => {}
+            Ok(Some(server)) => return self.message(request, &policy, server),
+            Err(()) => {
+                let cause = "the path can be read as that of an MCP endpoint, and otherwise";
+                return self.malformed(400, "endpoint_ambiguous", &cause, Some((request.head, request.target)));
+            }
+        }
         let agent = Rc::clone(&self.arrival.agent);
         let readings: Vec<&str>;
         let paths: &[&str] = if request.target.readings.is_empty() {
@@ -261,13 +287,6 @@ impl Connection {
     ) -> DecisionFacts<'r> {
         let rule = decision.rule;
         DecisionFacts {
-            protocol: Protocol::Http11,
-            sni: self.arrival.sni.as_deref(),
-            host: Some(request.host),
-            port: Some(request.target.port),
-            method: Some(request.head.method),
-            path: Some(&request.target.path),
-            query: request.target.query.map(|_| Query::Redacted),
             verdict: match decision.verdict {
                 policy::Verdict::Allow => Verdict::Allow,
                 policy::Verdict::Deny => Verdict::Deny,
@@ -277,8 +296,22 @@ impl Connection {
             reason: rule.and_then(|rule| rule.reason),
             code: decision.code.map(policy::Code::as_str),
             policy: Some(*policy.digest()),
-            inspected: self.inspected() | request.inspected(),
             decide_ns: nanos_since(request.started),
+            ..self.carrier_facts(request)
+        }
+    }
+
+    /// What is known of a request whatever was decided about it.
+    pub(crate) fn carrier_facts<'r>(&'r self, request: &'r Request<'_>) -> DecisionFacts<'r> {
+        DecisionFacts {
+            protocol: Protocol::Http11,
+            sni: self.arrival.sni.as_deref(),
+            host: Some(request.host),
+            port: Some(request.target.port),
+            method: Some(request.head.method),
+            path: Some(&request.target.path),
+            query: request.target.query.map(|_| Query::Redacted),
+            inspected: self.inspected() | request.inspected(),
             ..self.worker.facts(&self.arrival)
         }
     }

@@ -10,6 +10,11 @@ pub(crate) fn is_json(value: &[u8]) -> bool {
     })
 }
 
+/// Whether a `Content-Type` is this one, in UTF-8.
+pub(crate) fn is(value: &[u8], kind: &str) -> bool {
+    media(value).is_some_and(|found| found.eq_ignore_ascii_case(kind))
+}
+
 /// Whether a body is as it is: no `Content-Encoding`, or the one that says so.
 pub(crate) fn is_identity(headers: &Headers<'_>) -> bool {
     match headers.one("content-encoding") {

@@ -26,6 +26,7 @@ mod census;
 mod clock;
 mod container;
 mod door;
+mod endpoint;
 mod exchange;
 pub(crate) mod facts;
 mod fault;

@@ -79,11 +79,16 @@ impl Refusal<'_> {
 }
 
 /// The reason phrase (RFC 9110 §15) of the statuses that ringfence gives.
-fn phrase(status: u16) -> &'static str {
+pub(crate) fn phrase(status: u16) -> &'static str {
     match status {
+        200 => "OK",
         400 => "Bad Request",
         403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
         408 => "Request Timeout",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
         414 => "URI Too Long",
         417 => "Expectation Failed",
         421 => "Misdirected Request",

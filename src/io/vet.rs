@@ -12,9 +12,9 @@ use crate::io::judge::{Judged, Request};
 use crate::io::metrics;
 use crate::io::upstream::{Dial, Route, Upstream};
 use crate::io::via;
-use crate::io::wire;
+use crate::io::wire::{self, Codings};
 use crate::parse::host::Host;
-use crate::policy::{Answer, Decision, Permit, Policy, Subject, UpstreamAddress, Via};
+use crate::policy::{Answer, Decision, Permit, Policy, Subject, Upstream as Override, UpstreamAddress, Via};
 
 /// How the origin is reached.
 pub(crate) enum Way {
@@ -26,6 +26,54 @@ pub(crate) enum Way {
     Dial(Dial),
 }
 
+/// Addresses that may be dialled, if policy lets them.
+pub(crate) enum Candidates {
+    One(SocketAddr),
+    Many(Vec<SocketAddr>),
+}
+
+/// Why there is no candidate.
+pub(crate) enum Missing {
+    /// This name has to be resolved first.
+    Name(Box<str>),
+    /// There is none; the stable word.
+    Address(&'static str),
+}
+
+impl Candidates {
+    pub(crate) fn as_slice(&self) -> &[SocketAddr] {
+        match self {
+            Candidates::One(address) => std::slice::from_ref(address),
+            Candidates::Many(addresses) => addresses,
+        }
+    }
+}
+
+impl Request<'_> {
+    /// Where the request could go: to where the connection at hand leads, else to what the policy's `upstreams` or the name says.
+    pub(crate) fn candidates(
+        &self,
+        upstream: Option<&Override>,
+        held: Option<SocketAddr>,
+    ) -> Result<(Candidates, Via), Missing> {
+        let via = if upstream.is_some() { Via::Upstream } else { Via::Resolved };
+        let port = self.target.port;
+        let (name, port) = match (held, upstream.map(|upstream| &upstream.address), &self.target.host) {
+            (Some(address), ..) => return Ok((Candidates::One(address), via)),
+            (None, Some(UpstreamAddress::Socket(address)), _) => return Ok((Candidates::One(*address), via)),
+            (None, None, Host::V4(ip)) => return Ok((Candidates::One(SocketAddr::new((*ip).into(), port)), via)),
+            (None, None, Host::V6(ip)) => return Ok((Candidates::One(SocketAddr::new((*ip).into(), port)), via)),
+            (None, Some(UpstreamAddress::Name(name, port)), _) => (&**name, *port),
+            (None, None, Host::Name(name)) => (&**name, port),
+        };
+        match &self.known.resolved {
+            None => Err(Missing::Name(name.into())),
+            Some(Err(code)) => Err(Missing::Address(code)),
+            Some(Ok(found)) => Ok((Candidates::Many(found.iter().map(|ip| SocketAddr::new(*ip, port)).collect()), via)),
+        }
+    }
+}
+
 impl Connection {
     /// The decision admits the request as far as it goes without an address: find one, and let it be vetted.
     pub(crate) fn find_way(
@@ -34,51 +82,35 @@ impl Connection {
         policy: &Policy,
         (subject, decision): (&Subject<'_>, Decision<'_>),
     ) -> Judged {
-        let resolved = request.known.resolved.as_ref();
+        let upstream = policy.upstream(&subject.host, request.target.port);
+        let (way, held) = self.nearest(request, upstream);
+        match request.candidates(upstream, held) {
+            Ok((candidates, via)) => self.vet(request, policy, (subject, decision), (candidates.as_slice(), via), way),
+            Err(Missing::Name(name)) => Judged::Resolve(name),
+            Err(Missing::Address(code)) => self.unresolved(request, policy, &decision, code),
+        }
+    }
+
+    /// The connection at hand, and where it leads; a new one where there is none.
+    pub(crate) fn nearest(&mut self, request: &Request<'_>, upstream: Option<&Override>) -> (Way, Option<SocketAddr>) {
         let (scheme, port) = (self.arrival.scheme, request.target.port);
         let generation = self.worker.generation();
-        let upstream = policy.upstream(&subject.host, port);
-        let mut way = Way::Sticky;
-        let mut held = None;
         match &self.upstream {
             Some((route, upstream)) if route.is(scheme, request.host, port) && upstream.is_usable(generation) => {
-                held = Some(upstream.vetted.address());
+                return (Way::Sticky, Some(upstream.vetted.address()));
             }
-            _ => {
-                if let Some((route, upstream)) = self.upstream.take() {
-                    self.worker.pool.borrow_mut().put(route, upstream);
-                }
-                let route = || Route { scheme, host: request.host.into(), port };
-                if let Some(upstream) = self.worker.pool.borrow_mut().take(scheme, request.host, port) {
-                    held = Some(upstream.vetted.address());
-                    way = Way::Pooled(route(), upstream);
-                } else {
-                    let manner = self.worker.identities().manner(scheme, upstream, generation);
-                    way = Way::Dial(Dial { route: route(), addresses: Vec::new(), manner });
-                }
-            }
+            _ => {}
         }
-        let via = if upstream.is_some() { Via::Upstream } else { Via::Resolved };
-        let candidates: Vec<SocketAddr>;
-        let candidates: &[SocketAddr] =
-            match (held, upstream.map(|upstream| &upstream.address), &request.target.host, resolved) {
-                (Some(address), ..) => &[address],
-                (None, Some(UpstreamAddress::Socket(address)), ..) => &[*address],
-                (None, Some(UpstreamAddress::Name(_, port)), _, Some(Ok(found))) => {
-                    candidates = found.iter().map(|ip| SocketAddr::new(*ip, *port)).collect();
-                    &candidates
-                }
-                (None, Some(UpstreamAddress::Name(name, _)), _, None) => return Judged::Resolve(name.clone()),
-                (None, None, Host::V4(ip), _) => &[SocketAddr::new((*ip).into(), port)],
-                (None, None, Host::V6(ip), _) => &[SocketAddr::new((*ip).into(), port)],
-                (None, None, Host::Name(_), Some(Ok(found))) => {
-                    candidates = found.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
-                    &candidates
-                }
-                (None, None, Host::Name(name), None) => return Judged::Resolve((**name).into()),
-                (None, .., Some(Err(code))) => return self.unresolved(request, policy, &decision, code),
-            };
-        self.vet(request, policy, (subject, decision), (candidates, via), way)
+        if let Some((route, upstream)) = self.upstream.take() {
+            self.worker.pool.borrow_mut().put(route, upstream);
+        }
+        let route = || Route { scheme, host: request.host.into(), port };
+        if let Some(upstream) = self.worker.pool.borrow_mut().take(scheme, request.host, port) {
+            let address = upstream.vetted.address();
+            return (Way::Pooled(route(), upstream), Some(address));
+        }
+        let manner = self.worker.identities().manner(scheme, upstream, generation);
+        (Way::Dial(Dial { route: route(), addresses: Vec::new(), manner }), None)
     }
 
     /// Lets policy see every candidate address. With rules about addresses the first that is admitted decides; without, all that may be
@@ -137,6 +169,17 @@ impl Connection {
             let Answer::Decided(again) = policy.ask(subject) else { return self.hold_on(request, way) };
             return self.vet(request, policy, (subject, again), (candidates, via), way);
         }
+        self.record_admission(request, policy, (decision, permit), way)
+    }
+
+    /// Puts the decision on record and writes the head for the origin.
+    fn record_admission(
+        &mut self,
+        request: &Request<'_>,
+        policy: &Policy,
+        (decision, permit): (Decision<'_>, Permit),
+        way: Way,
+    ) -> Judged {
         let address = match &way {
             Way::Sticky => self.upstream.as_ref().map(|(_, upstream)| upstream.vetted.address()),
             Way::Pooled(_, upstream) => Some(upstream.vetted.address()),
@@ -148,7 +191,13 @@ impl Connection {
             Ok(credit) => {
                 self.entry.is(Stage::Decided);
                 self.worker.counters.decided(metrics::Verdict::of(&decision), facts.decide_ns);
-                wire::request(request.head, request.target, request.framing, self.via(address), &mut self.out);
+                wire::request(
+                    request.head,
+                    request.target,
+                    request.framing,
+                    (self.via(address), Codings::AsAsked),
+                    &mut self.out,
+                );
                 Judged::Forward(self.admission(request, permit, credit, way))
             }
             Err(refused) => self.unrecorded(request, refused),
@@ -165,7 +214,7 @@ impl Connection {
 
     /// The pseudonym for `Via`, where a loop is possible: nothing outside the fence leads to a listener of `run`. (And nginx compresses
     /// nothing for who comes through a proxy.)
-    fn via(&self, upstream: Option<SocketAddr>) -> Option<&'static str> {
+    pub(crate) fn via(&self, upstream: Option<SocketAddr>) -> Option<&'static str> {
         let fenced = self.arrival.mode == Mode::Run;
         upstream.filter(|address| !fenced && via::may_lead_back(*address)).map(|_| via::pseudonym())
     }

@@ -13,7 +13,7 @@ pub(crate) fn request(
     head: &RequestHead<'_>,
     target: &Canonical<'_>,
     framing: Framing,
-    via: Option<&str>,
+    (via, codings): (Option<&str>, Codings),
     out: &mut Vec<u8>,
 ) {
     out.extend_from_slice(head.method.as_bytes());
@@ -31,8 +31,12 @@ pub(crate) fn request(
                 decimal(hops.saturating_sub(1), out);
                 out.extend_from_slice(b"\r\n");
             }
+            _ if codings == Codings::Identity && name.eq_ignore_ascii_case("accept-encoding") => {}
             _ => field(name, value, out),
         }
+    }
+    if codings == Codings::Identity {
+        out.extend_from_slice(b"Accept-Encoding: identity\r\n");
     }
     if let Some(name) = via {
         // RFC 9110 §7.6.3: behind those of the proxies before us.
@@ -59,6 +63,32 @@ fn authority(target: &Canonical<'_>, out: &mut Vec<u8>) {
         out.push(b':');
         decimal(u64::from(target.port), out);
     }
+}
+
+/// Which codings of the response are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Codings {
+    /// Those that the client takes.
+    AsAsked,
+    /// None: it is to be read on the way.
+    Identity,
+}
+
+/// Appends an answer of ours with a body of its own.
+pub(crate) fn answer(status: u16, kind: &str, body: &[u8], close: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    decimal(u64::from(status), out);
+    out.push(b' ');
+    out.extend_from_slice(crate::io::refusal::phrase(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+    field("Content-Type", kind.as_bytes(), out);
+    field("Cache-Control", b"no-store", out);
+    if close {
+        field("Connection", b"close", out);
+    }
+    length(body.len() as u64, out);
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(body);
 }
 
 /// How a response body goes to the client.

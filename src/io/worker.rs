@@ -84,6 +84,8 @@ struct Rules {
     identities: Arc<Identities>,
     /// What it asks of bodies.
     body: Rc<Pointers>,
+    /// What it asks of the arguments of MCP messages.
+    arguments: Rc<Pointers>,
     /// Counts the policies that were in force.
     generation: u64,
 }
@@ -91,7 +93,8 @@ struct Rules {
 impl Rules {
     fn new(policy: Arc<Policy>, identities: Arc<Identities>, generation: u64) -> Rules {
         let body = Rc::new(Pointers::new(policy.body_pointers().iter().map(|pointer| &**pointer)));
-        Rules { policy, identities, body, generation }
+        let arguments = Rc::new(Pointers::new(policy.argument_pointers()));
+        Rules { policy, identities, body, arguments, generation }
     }
 }
 
@@ -228,6 +231,11 @@ impl Worker {
     /// What it asks of bodies.
     pub(crate) fn body_pointers(&self) -> Rc<Pointers> {
         Rc::clone(&self.rules.borrow().body)
+    }
+
+    /// What it asks of the arguments of MCP messages.
+    pub(crate) fn argument_pointers(&self) -> Rc<Pointers> {
+        Rc::clone(&self.rules.borrow().arguments)
     }
 
     /// Which of the policies since the start is in force.

@@ -117,9 +117,7 @@ impl Faults {
         }
         if doing == "sync" && !state.slow.is_zero() {
             let slow = state.slow;
-            drop(state);
-            std::thread::sleep(slow);
-            state = self.state();
+            state = self.0.1.wait_timeout_while(state, slow, |_| true).unwrap().0;
         }
         if state.off {
             return Err(io::Error::other("the power is off"));

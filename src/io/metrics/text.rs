@@ -63,20 +63,8 @@ fn itself(totals: &Totals, report: &Report) -> Vec<MetricFamily> {
             "1 unless the last attempt failed, so that an older policy is in force.",
             &[(&[], truth(policy.last_error.is_none()))],
         ),
-        gauge("ringfence_audit_writable", "1 while records reach the disk.", &[(&[], truth(report.audit.writable))]),
     ];
-    if let Some(anchor) = &report.audit.anchor {
-        families.push(gauge(
-            "ringfence_audit_anchored",
-            "1 while checkpoints of the audit log reach their second place.",
-            &[(&[], truth(anchor.failure.is_none()))],
-        ));
-        families.push(counter(
-            "ringfence_audit_checkpoints_total",
-            "Attempts to carry a checkpoint to its second place.",
-            &[(&[("result", "success")], anchor.deliveries as f64), (&[("result", "failure")], anchor.failures as f64)],
-        ));
-    }
+    families.extend(record(report));
     if let Some(digest) = &policy.digest {
         families.push(gauge(
             "ringfence_policy_info",
@@ -96,6 +84,25 @@ fn itself(totals: &Totals, report: &Report) -> Vec<MetricFamily> {
             "ringfence_ca_expiry_timestamp_seconds",
             "When the certificate authority expires, seconds since 1970 UTC.",
             &[(&[], expires.as_second() as f64)],
+        ));
+    }
+    families
+}
+
+/// The audit log, and the second place of its checkpoints.
+fn record(report: &Report) -> Vec<MetricFamily> {
+    let writable = truth(report.audit.writable);
+    let mut families = vec![gauge("ringfence_audit_writable", "1 while records reach the disk.", &[(&[], writable)])];
+    if let Some(anchor) = &report.audit.anchor {
+        families.push(gauge(
+            "ringfence_audit_anchored",
+            "1 while checkpoints of the audit log reach their second place.",
+            &[(&[], truth(anchor.failure.is_none()))],
+        ));
+        families.push(counter(
+            "ringfence_audit_checkpoints_total",
+            "Attempts to carry a checkpoint to its second place.",
+            &[(&[("result", "success")], anchor.deliveries as f64), (&[("result", "failure")], anchor.failures as f64)],
         ));
     }
     families

@@ -1,6 +1,8 @@
 //! Giving up: capabilities, the ways to get them back, and being looked into.
 
 use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use nix::{errno::Errno, sys::prctl};
 
@@ -27,6 +29,20 @@ pub(super) fn close_range(first: u32, last: u32) -> io::Result<()> {
     // SAFETY: the callers name ranges of descriptors whose owners are never used again in this process, which ends by exec or _exit.
     let answer = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     Ok(Errno::result(answer).map(drop)?)
+}
+
+/// Leaves a command nothing but stdin, stdout and stderr: all else goes away at its exec, also what we did not open ourselves.
+pub fn inherit_three(command: &mut Command) {
+    let close = || {
+        let (first, last) = (3, libc::c_uint::MAX);
+        // SAFETY: a system call without pointers; with CLOEXEC nothing is closed in this process.
+        let answer = unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
+        Ok(Errno::result(answer).map(drop)?)
+    };
+    // SAFETY: close_range(2) is async-signal-safe, and the closure touches no memory of the parent.
+    unsafe {
+        command.pre_exec(close);
+    }
 }
 
 fn drop_bounding() -> io::Result<()> {

@@ -31,6 +31,7 @@ mod spawn;
 mod terminal;
 mod view;
 
+pub use confine::inherit_three;
 pub use enter::enter;
 pub use error::{FenceError, Step};
 pub use fence::{Fence, Plan, raise};

@@ -4,12 +4,14 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{self, Command, ExitStatus, Stdio};
 
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
+
+use crate::io::netns;
 
 /// The server's process.
 pub(super) struct Child(process::Child);
@@ -20,10 +22,7 @@ impl Child {
         let Some((program, arguments)) = command.split_first() else { return Err(io::ErrorKind::InvalidInput.into()) };
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        // SAFETY: close_range(2) is async-signal-safe, and the closure touches no memory of the parent.
-        unsafe {
-            command.pre_exec(close_others);
-        }
+        netns::inherit_three(&mut command);
         let mut child = command.spawn()?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let (Some(stdin), Some(stdout)) = (stdin, stdout) else { return Err(io::ErrorKind::BrokenPipe.into()) };
@@ -39,13 +38,6 @@ impl Child {
         // It may have ended in this moment; then there is nobody to tell.
         let _ = kill(Pid::from_raw(self.0.id().cast_signed()), signal);
     }
-}
-
-/// Everything but stdin, stdout and stderr goes away at exec: the log, the pins, and whatever the client has left open to us.
-fn close_others() -> io::Result<()> {
-    // SAFETY: a system call without pointers.
-    let done = unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed()) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The exit status as a shell counts it.

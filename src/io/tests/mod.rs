@@ -6,6 +6,7 @@ mod doors;
 mod faults;
 pub(crate) mod harness;
 mod identity;
+mod messages;
 mod names;
 mod passthrough;
 mod privacy;

@@ -76,7 +76,8 @@ fn a_tunnel_goes_where_the_connect_said(choice: Choice) {
         }
     }
     let records = proxy.stop();
-    assert_eq!(records.last().map(Recorded::code), Some("authority_mismatch"), "{records:?}");
+    // The first tunnel may end on record only after the second was refused.
+    assert!(records.iter().any(|record| record.code() == "authority_mismatch"), "{records:?}");
 }
 
 fn a_tunnel_whose_origin_is_not_there_ends_on_record(choice: Choice) {

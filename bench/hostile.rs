@@ -5,10 +5,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in tests a broken assumption is a failure")]
 #![allow(clippy::print_stdout, reason = "the figures are what these are for")]
 
-#[path = "measure/clients.rs"]
+#[path = "hostile/clients.rs"]
 mod clients;
-#[path = "measure/site.rs"]
+#[path = "hostile/site.rs"]
 mod site;
+#[path = "../tests/util/mod.rs"]
 mod util;
 
 use std::io::Write;

@@ -1,0 +1,365 @@
+//! A declared MCP endpoint: what a client sends there is handed to the core before anything of it goes anywhere.
+//!
+//! The endpoint counts, not what a request says of itself: whatever goes to a declared URL is held as a whole, read as one JSON-RPC text and decided
+//! message by message. It knows nothing of how messages are decided; [`crate::io::mcp`] does. What comes back is in [`response`].
+
+mod answers;
+mod pieces;
+mod response;
+mod sessions;
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use crate::audit::{Credit, DecisionFacts, McpFacts, Nanos, OutcomeFacts, Protocol, Transport};
+use crate::io::clock;
+use crate::io::facts::{Fields, Parameters};
+use crate::io::flow::Connection;
+use crate::io::held::{Found, Values};
+use crate::io::judge::{Judged, Request, subject_host};
+use crate::io::mcp::{Carrier, FromClient, Refusal, Session, Why};
+use crate::io::media;
+use crate::io::vet::{Missing, Way};
+use crate::io::wire::{self, Codings};
+use crate::parse::framing::{self, Framing};
+use crate::parse::head::Version;
+use crate::parse::json::{Layout, Pointers};
+use crate::parse::rpc::{self, header};
+use crate::policy::{Direction, Look, Mcp, Permit, Policy, Scheme, Subject, Vetted};
+
+use self::answers::{Owner, header_error};
+use self::sessions::Sessions;
+
+/// A recorded admission of what a client sent to a declared endpoint; head and body stand in `out`.
+pub(crate) struct Message {
+    permit: Permit,
+    way: Way,
+    session: Session,
+    place: Place,
+    /// Decisions on messages that nobody answers, or on the stream itself.
+    told: Vec<Credit>,
+    started: Instant,
+    version: Version,
+    persistent: bool,
+}
+
+/// Where a conversation takes place, as far as its answers are decided and recorded by it.
+struct Place {
+    server: Box<str>,
+    /// The id that the client sent, where its version has sessions.
+    id: Option<Box<str>>,
+    scheme: Scheme,
+    host: Box<str>,
+    port: u16,
+    path: Box<str>,
+    method: &'static str,
+    has_sessions: bool,
+}
+
+/// The declared server at the target of a request, if it is one.
+///
+/// # Errors
+/// Where the path can be read in another way that leads to another server, or to none.
+pub(crate) fn server<'p>(policy: &'p Policy, scheme: Scheme, request: &Request<'_>) -> Result<Option<&'p str>, ()> {
+    if policy.mcp_servers().is_empty() {
+        return Ok(None);
+    }
+    let (host, port) = (subject_host(&request.target.host), request.target.port);
+    let found = policy.mcp_server(scheme, host, port, &request.target.path);
+    let same = |reading: &str| policy.mcp_server(scheme, host, port, reading) == found;
+    if request.target.readings.iter().all(same) { Ok(found) } else { Err(()) }
+}
+
+impl Connection {
+    /// Judges what goes to the declared endpoint of `server`.
+    pub(crate) fn message(&mut self, request: &Request<'_>, policy: &Policy, server: &str) -> Judged {
+        let known = Some((request.head, request.target));
+        let fields = match header::read(request.head.headers.iter()) {
+            Ok(fields) => fields,
+            Err(error) => return self.malformed(400, error.code(), &error, known),
+        };
+        let method = match request.head.method {
+            "POST" => "POST",
+            "GET" => "GET",
+            "DELETE" => "DELETE",
+            _ => return self.malformed(405, "method_unsupported", &"an MCP endpoint has POST, GET and DELETE", known),
+        };
+        // 2026-07-28 has no sessions: an id that is sent all the same means nothing.
+        let has_sessions = !fields.version.and_then(rpc::Version::read).is_some_and(rpc::Version::is_stateless);
+        let id = fields.session.filter(|_| has_sessions);
+        if id.is_some_and(|id| !Sessions::all().is_of(server, id, &self.arrival.agent)) {
+            return self.malformed(404, "session_unknown", &"the session is not this agent's, or has ended", known);
+        }
+        let text = match self.text(request, method) {
+            Ok(text) => text,
+            Err(judged) => return judged,
+        };
+        let upstream = policy.upstream(&subject_host(&request.target.host), request.target.port);
+        let (way, held) = self.nearest(request, upstream);
+        let (candidates, via) = match request.candidates(upstream, held) {
+            Ok(found) => found,
+            Err(Missing::Name(name)) => return Judged::Resolve(name),
+            Err(Missing::Address(code)) => return self.malformed(502, code, &"the server has no address", known),
+        };
+        let id = id.map(Box::from);
+        let place = self.place(request, server, (method, id, has_sessions));
+        let worker = Rc::clone(&self.worker);
+        let vetted = RefCell::new(Vec::new());
+        let vet = |permit: &Permit| {
+            let mut refused = "name_not_found";
+            let mut vetted = vetted.borrow_mut();
+            vetted.clear();
+            for candidate in candidates.as_slice() {
+                match permit.vet(policy, *candidate, via, &worker.own) {
+                    Ok(one) => vetted.push(one),
+                    Err(refusal) => refused = refusal.code(),
+                }
+            }
+            if vetted.is_empty() { Err(refused) } else { Ok(()) }
+        };
+        let address = candidates.as_slice().first().copied();
+        let admitted = match text {
+            Some(text) => self.weigh_text(request, policy, (&place, &fields), (text, address), &vet),
+            None => self.weigh_stream(request, policy, &place, address, &vet),
+        };
+        match admitted {
+            Ok((permit, session, told)) => {
+                let vetted = vetted.into_inner();
+                self.message_admitted(request, Admitted { permit, session, told, place }, way, (vetted, text))
+            }
+            Err(judged) => judged,
+        }
+    }
+
+    fn place(
+        &self,
+        request: &Request<'_>,
+        server: &str,
+        (method, id, has_sessions): (&'static str, Option<Box<str>>, bool),
+    ) -> Place {
+        Place {
+            server: server.into(),
+            id,
+            scheme: self.arrival.scheme,
+            host: request.host.into(),
+            port: request.target.port,
+            path: (*request.target.path).into(),
+            method,
+            has_sessions,
+        }
+    }
+
+    /// The body of a POST as one text; nothing for a GET and a DELETE, which have none.
+    #[expect(clippy::result_large_err, reason = "as what it stands for: moved once, on the stack")]
+    fn text<'r>(&mut self, request: &Request<'r>, method: &str) -> Result<Option<&'r [u8]>, Judged> {
+        let known = Some((request.head, request.target));
+        if method != "POST" {
+            return match request.framing {
+                Framing::None | Framing::Length(0) => Ok(None),
+                _ => Err(self.malformed(400, "malformed", &"this request has no body at an MCP endpoint", known)),
+            };
+        }
+        match request.known.held.as_ref().map(|held| &held.found) {
+            Some(Found::Text { bytes, .. }) => Ok(Some(bytes)),
+            Some(_) => Err(self.malformed(413, "body_unreadable", &"the message is too long", known)),
+            None => {
+                let is_json =
+                    request.head.headers.content_type().is_some_and(|kind| media::is(kind, "application/json"));
+                if !is_json || !media::is_identity(&request.head.headers) {
+                    let cause = "an MCP message is application/json in UTF-8, not encoded";
+                    return Err(self.malformed(415, "media_type", &cause, known));
+                }
+                Err(request.hold_text())
+            }
+        }
+    }
+
+    /// Hands a POST's text to the core.
+    #[expect(clippy::result_large_err, reason = "as what it stands for: moved once, on the stack")]
+    fn weigh_text(
+        &mut self,
+        request: &Request<'_>,
+        policy: &Policy,
+        (place, fields): (&Place, &header::Fields<'_>),
+        (text, address): (&[u8], Option<SocketAddr>),
+        vet: &dyn Fn(&Permit) -> Result<(), &'static str>,
+    ) -> Result<Weighed, Judged> {
+        let mut session = Session::new(&place.server, true, Transport::Http, None);
+        let (worker, arrival) = (Rc::clone(&self.worker), self.arrival.clone());
+        let (body_pointers, arguments) = (worker.body_pointers(), worker.argument_pointers());
+        let values = Values::read(text, &body_pointers);
+        let parameters = Parameters(request.target.query.unwrap_or_default());
+        let paths: Vec<&str> = request.readings().collect();
+        let carrier = Carrier {
+            producer: &worker.producer,
+            policy,
+            arguments: &arguments,
+            subject: Subject {
+                address: address.filter(|_| policy.needs_address()).map(|address| address.ip()),
+                headers: Look::At(&Fields(request.head)),
+                query: request.target.query.map_or(Look::Absent, |_| Look::At(&parameters)),
+                body: values.as_ref().map_or(Look::Unreadable, |values| Look::At(values)),
+                ..self.subject_of(request, &arrival.agent, &paths)
+            },
+            facts: DecisionFacts { upstream: address, ..self.carrier_facts(request) },
+            outcome: OutcomeFacts::default(),
+            vet,
+            started: request.started,
+        };
+        let nothing = Pointers::new([]);
+        let owner = Owner { place, agent: &arrival.agent };
+        if let Ok(body) = rpc::read(text, Layout::Free, &nothing) {
+            match fields.check(&body) {
+                Ok(version) => session.speaks(version),
+                Err(error) => {
+                    session.garbled_by_client(&carrier, error.code());
+                    let answer = header_error(&body, &error);
+                    return Err(self.rpc_answer(request, 400, &answer));
+                }
+            }
+            owner.expect_answers(&body, &mut session);
+        }
+        let refusal = match session.client_sent(&carrier, text) {
+            FromClient::Forward { permit, told } => {
+                if let Ok(body) = rpc::read(text, Layout::Free, &nothing) {
+                    owner.note_answers(&body);
+                }
+                return Ok((permit, session, told));
+            }
+            FromClient::Refused(refusal) => refusal,
+        };
+        Err(self.refuse_message(request, &refusal))
+    }
+
+    /// Decides a GET, which opens the server's own stream, or a DELETE, which ends a session: part of the handshake, so that they are admitted as soon as
+    /// something of the server is.
+    #[expect(clippy::result_large_err, reason = "as what it stands for: moved once, on the stack")]
+    fn weigh_stream(
+        &mut self,
+        request: &Request<'_>,
+        policy: &Policy,
+        place: &Place,
+        address: Option<SocketAddr>,
+        vet: &dyn Fn(&Permit) -> Result<(), &'static str>,
+    ) -> Result<Weighed, Judged> {
+        let (worker, agent) = (Rc::clone(&self.worker), Rc::clone(&self.arrival.agent));
+        let parameters = Parameters(request.target.query.unwrap_or_default());
+        let paths: Vec<&str> = request.readings().collect();
+        let mcp = Mcp {
+            server: &place.server,
+            declared: true,
+            direction: Direction::ToServer,
+            method: "ping",
+            tool: None,
+            resource: None,
+            prompt: None,
+            arguments: Look::Absent,
+        };
+        let decision = policy.decide(&Subject {
+            address: address.filter(|_| policy.needs_address()).map(|address| address.ip()),
+            headers: Look::At(&Fields(request.head)),
+            query: request.target.query.map_or(Look::Absent, |_| Look::At(&parameters)),
+            mcp: Some(mcp),
+            ..self.subject_of(request, &agent, &paths)
+        });
+        let Ok(permit) = decision.admit() else { return Err(self.deny(request, policy, &decision, None)) };
+        if let Err(code) = vet(&permit) {
+            return Err(self.deny(request, policy, &decision, Some(code)));
+        }
+        let facts = DecisionFacts {
+            upstream: address,
+            protocol: Protocol::Mcp,
+            mcp: Some(McpFacts {
+                server: &place.server,
+                transport: Transport::Http,
+                version: "",
+                method: "",
+                tool: "",
+                resource: "",
+                prompt: "",
+                arguments_digest: None,
+            }),
+            ..self.request_facts(request, policy, &decision)
+        };
+        match worker.producer.allow(Nanos(clock::wall()), &facts) {
+            Ok(credit) => Ok((permit, Session::new(&place.server, true, Transport::Http, None), vec![credit])),
+            Err(refused) => Err(self.unrecorded(request, refused)),
+        }
+    }
+
+    /// Writes what goes to the server.
+    fn message_admitted(
+        &mut self,
+        request: &Request<'_>,
+        admitted: Admitted,
+        mut way: Way,
+        (vetted, text): (Vec<Vetted>, Option<&[u8]>),
+    ) -> Judged {
+        let address = vetted.first().map(|vetted| vetted.address());
+        if let Way::Dial(dial) = &mut way {
+            dial.addresses = vetted;
+        }
+        let framing = text.map_or(Framing::None, |text| Framing::Length(text.len() as u64));
+        wire::request(request.head, request.target, framing, (self.via(address), Codings::Identity), &mut self.out);
+        if let Some(Found::Text { bytes, wire }) = request.known.held.as_ref().map(|held| &held.found) {
+            self.out.extend_from_slice(bytes);
+            self.client.consume(*wire);
+        }
+        let Admitted { permit, session, told, place } = admitted;
+        Judged::Message(Box::new(Message {
+            permit,
+            way,
+            session,
+            place,
+            told,
+            started: request.started,
+            version: request.head.version,
+            persistent: framing::persistent(request.head.version, &request.head.headers) && !self.worker.stopping(),
+        }))
+    }
+
+    fn subject_of<'s>(&self, request: &'s Request<'_>, agent: &'s str, paths: &'s [&'s str]) -> Subject<'s> {
+        Subject {
+            agent,
+            scheme: self.arrival.scheme,
+            host: subject_host(&request.target.host),
+            port: request.target.port,
+            method: request.head.method,
+            paths,
+            time_ns: clock::wall(),
+            ..Subject::EMPTY
+        }
+    }
+
+    /// Answers a text that the core has refused and put on record, in the shape that no client takes for a missing server or a lost session.
+    fn refuse_message(&mut self, request: &Request<'_>, refusal: &Refusal) -> Judged {
+        let status = match refusal.why {
+            Why::Malformed => 400,
+            Why::Denied | Why::Unrecorded if refusal.is_awaited => 200,
+            Why::Denied => 403,
+            Why::Unrecorded => 503,
+        };
+        self.rpc_answer(request, status, &refusal.answer)
+    }
+
+    /// An answer of ours. The body has been held, so that the connection stays in step.
+    fn rpc_answer(&mut self, request: &Request<'_>, status: u16, answer: &[u8]) -> Judged {
+        if let Some(Found::Text { wire, .. }) = request.known.held.as_ref().map(|held| &held.found) {
+            self.client.consume(*wire);
+        }
+        let close = !framing::persistent(request.head.version, &request.head.headers);
+        wire::answer(status, "application/json", answer, close, &mut self.out);
+        Judged::Refused { body: false, close }
+    }
+}
+
+type Weighed = (Permit, Session, Vec<Credit>);
+
+struct Admitted {
+    permit: Permit,
+    session: Session,
+    told: Vec<Credit>,
+    place: Place,
+}
