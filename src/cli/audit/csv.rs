@@ -1,7 +1,7 @@
 //! RFC 4180, one column for each name of the contract; nested names with a dot.
 
 use super::escape;
-use super::fields::{NAMES, Sink, Value, visit};
+use super::fields::{NAMES, Name, Sink, Value, visit};
 use super::scratch::Scratch;
 use crate::audit::record::Body;
 use crate::audit::segment::Frame;
@@ -46,7 +46,7 @@ impl Row<'_> {
 }
 
 impl Sink for Row<'_> {
-    fn field(&mut self, name: &'static str, value: Value<'_>) {
+    fn field(&mut self, Name { plain: name, .. }: Name, value: Value<'_>) {
         match value {
             Value::Map(entries) => {
                 for (inner, value) in entries {
@@ -66,6 +66,7 @@ impl Sink for Row<'_> {
 fn cell(value: Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Text(text) => quoted(text, out),
+        Value::Plain(text) => out.extend_from_slice(text.as_bytes()),
         Value::Number(value) => number(value, out),
         Value::False => out.extend_from_slice(b"false"),
         Value::True => out.extend_from_slice(b"true"),
@@ -80,8 +81,13 @@ fn number(number: u64, out: &mut Vec<u8>) {
 
 /// A cell that spreadsheets read as text: a leading sign that would start a formula is set behind an apostrophe.
 fn quoted(text: &str, cell: &mut Vec<u8>) {
-    let text = escape::terminal(text);
     let formula = text.starts_with(['=', '+', '-', '@']);
+    let plain = |octet: &u8| ((0x20..0x7f).contains(octet)) & (*octet != b',') & (*octet != b'"');
+    if !formula && text.as_bytes().iter().fold(true, |all, octet| all & plain(octet)) {
+        cell.extend_from_slice(text.as_bytes());
+        return;
+    }
+    let text = escape::terminal(text);
     if !formula && !text.contains([',', '"']) {
         cell.extend_from_slice(text.as_bytes());
         return;

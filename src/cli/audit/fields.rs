@@ -13,6 +13,8 @@ use crate::audit::{Lifecycle, Mode, Nanos, Protocol, Scheme, Transport, Verdict}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Value<'a> {
     Text(&'a str),
+    /// A text of ours in visible ASCII without quotes: a time, a word, an address, digits.
+    Plain(&'a str),
     Number(u64),
     False,
     True,
@@ -24,9 +26,23 @@ pub(super) enum Value<'a> {
     Texts(&'a [(&'a str, &'a str)]),
 }
 
+/// The name of a field, also in the form in which a JSON object goes on with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) plain: &'static str,
+    /// A comma, the name in quotes, a colon.
+    pub(super) member: &'static str,
+}
+
+macro_rules! name {
+    ($name:literal) => {
+        Name { plain: $name, member: concat!(",\"", $name, "\":") }
+    };
+}
+
 /// Receives the fields of a record, in order.
 pub(super) trait Sink {
-    fn field(&mut self, name: &'static str, value: Value<'_>);
+    fn field(&mut self, name: Name, value: Value<'_>);
 }
 
 /// Every name that [`visit`] gives, in its order; nested ones with a dot. For formats with columns.
@@ -89,9 +105,9 @@ pub(super) const NAMES: [&str; 54] = [
 
 /// Hands the fields of a record to `sink`.
 pub(super) fn visit(frame: &Frame<'_>, body: Body<'_>, scratch: &mut Scratch, sink: &mut impl Sink) {
-    sink.field("seq", Value::Number(frame.seq));
-    sink.field("time", Value::Text(scratch.time(frame.time)));
-    sink.field("kind", Value::Text(frame.schema.kind()));
+    sink.field(name!("seq"), Value::Number(frame.seq));
+    sink.field(name!("time"), Value::Plain(scratch.time(frame.time)));
+    sink.field(name!("kind"), Value::Plain(frame.schema.kind()));
     match body {
         Body::Decision(decision) | Body::Tunnel(decision) => {
             self::decision(decision, None, true, sink, scratch);
@@ -113,41 +129,43 @@ fn decision(
     sink: &mut impl Sink,
     scratch: &mut Scratch,
 ) {
-    sink.field("id", Value::Text(scratch.hex(&record.id)));
-    some(sink, "agent", &record.agent);
-    word(sink, "mode", Mode::from_code(record.mode).map(Mode::word));
+    sink.field(name!("id"), Value::Plain(scratch.hex(&record.id)));
+    some(sink, name!("agent"), &record.agent);
+    word(sink, name!("mode"), Mode::from_code(record.mode).map(Mode::word));
     if connected {
-        sink.field("connection", Value::Number(record.connection.to_native()));
+        sink.field(name!("connection"), Value::Number(record.connection.to_native()));
     }
-    word(sink, "protocol", Protocol::from_code(record.protocol).map(Protocol::word));
-    word(sink, "scheme", Scheme::from_code(record.scheme).map(Scheme::word));
-    for (name, address) in
-        [("source", &record.source), ("destination", &record.destination), ("upstream", &record.upstream)]
-    {
+    word(sink, name!("protocol"), Protocol::from_code(record.protocol).map(Protocol::word));
+    word(sink, name!("scheme"), Scheme::from_code(record.scheme).map(Scheme::word));
+    for (name, address) in [
+        (name!("source"), &record.source),
+        (name!("destination"), &record.destination),
+        (name!("upstream"), &record.upstream),
+    ] {
         if let Some(address) = address.get() {
-            sink.field(name, Value::Text(scratch.address(address)));
+            sink.field(name, Value::Plain(scratch.address(address)));
         }
     }
-    some(sink, "sni", &record.sni);
-    some(sink, "host", &record.host);
-    number(sink, "port", record.port.to_native().into());
-    some(sink, "method", &record.method);
-    some(sink, "path", &record.path);
+    some(sink, name!("sni"), &record.sni);
+    some(sink, name!("host"), &record.host);
+    number(sink, name!("port"), record.port.to_native().into());
+    some(sink, name!("method"), &record.method);
+    some(sink, name!("path"), &record.path);
     if record.flags & flag::QUERY_KEPT != 0 {
-        sink.field("query", Value::Text(&record.query));
+        sink.field(name!("query"), Value::Text(&record.query));
     } else if record.flags & flag::QUERY_REDACTED != 0 {
-        sink.field("query", Value::Text("[redacted]"));
+        sink.field(name!("query"), Value::Text("[redacted]"));
     }
     if let Some(message) = message {
         self::message(message, sink, scratch);
     }
-    word(sink, "verdict", Verdict::from_code(record.verdict).map(Verdict::word));
+    word(sink, name!("verdict"), Verdict::from_code(record.verdict).map(Verdict::word));
     if record.flags & flag::WATCHED != 0 {
-        sink.field("enforced", Value::False);
+        sink.field(name!("enforced"), Value::False);
     }
-    some(sink, "rule", &record.rule);
-    some(sink, "reason", &record.reason);
-    some(sink, "code", &record.code);
+    some(sink, name!("rule"), &record.rule);
+    some(sink, name!("reason"), &record.reason);
+    some(sink, name!("code"), &record.code);
     policy(sink, scratch, record.flags, &record.policy);
     let mut inspected = [""; 5];
     let mut length = 0;
@@ -156,10 +174,10 @@ fn decision(
         length += 1;
     }
     if length > 0 {
-        sink.field("inspected", Value::List(&inspected[..length]));
+        sink.field(name!("inspected"), Value::List(&inspected[..length]));
     }
-    number(sink, "status", record.status.to_native().into());
-    sink.field("latency_ns", Value::Map(&[("decide", record.decide_ns.to_native())]));
+    number(sink, name!("status"), record.status.to_native().into());
+    sink.field(name!("latency_ns"), Value::Map(&[("decide", record.decide_ns.to_native())]));
     truncated(sink, record.flags | message.map_or(0, |message| message.flags));
 }
 
@@ -167,7 +185,7 @@ fn message(record: &ArchivedMessage<'_>, sink: &mut impl Sink, scratch: &mut Scr
     let digested = record.flags & flag::ARGUMENTS != 0;
     let arguments_digest = if digested { scratch.keyed_digest(&record.arguments_digest) } else { "" };
     sink.field(
-        "mcp",
+        name!("mcp"),
         Value::Texts(&[
             ("server", &record.server),
             ("transport", Transport::from_code(record.transport).map_or("", Transport::word)),
@@ -182,43 +200,43 @@ fn message(record: &ArchivedMessage<'_>, sink: &mut impl Sink, scratch: &mut Scr
 }
 
 fn outcome(record: &ArchivedOutcome<'_>, sink: &mut impl Sink, scratch: &mut Scratch) {
-    sink.field("id", Value::Text(scratch.hex(&record.id)));
+    sink.field(name!("id"), Value::Plain(scratch.hex(&record.id)));
     if let Some(address) = record.upstream.get() {
-        sink.field("upstream", Value::Text(scratch.address(address)));
+        sink.field(name!("upstream"), Value::Plain(scratch.address(address)));
     }
-    some(sink, "code", &record.code);
-    number(sink, "status", record.status.to_native().into());
+    some(sink, name!("code"), &record.code);
+    number(sink, name!("status"), record.status.to_native().into());
     if record.flags & flag::ABORTED == 0 {
-        sink.field("bytes_up", Value::Number(record.bytes_up.to_native()));
-        sink.field("bytes_down", Value::Number(record.bytes_down.to_native()));
+        sink.field(name!("bytes_up"), Value::Number(record.bytes_up.to_native()));
+        sink.field(name!("bytes_down"), Value::Number(record.bytes_down.to_native()));
         let (upstream, total) = (record.upstream_ns.to_native(), record.total_ns.to_native());
         let both = [("upstream", upstream), ("total", total)];
-        sink.field("latency_ns", Value::Map(if upstream == 0 { &both[1..] } else { &both }));
+        sink.field(name!("latency_ns"), Value::Map(if upstream == 0 { &both[1..] } else { &both }));
     }
-    some(sink, "error", &record.error);
+    some(sink, name!("error"), &record.error);
     truncated(sink, record.flags);
 }
 
 fn lifecycle(record: &ArchivedEvent<'_>, sink: &mut impl Sink, scratch: &mut Scratch) {
-    word(sink, "event", Lifecycle::from_code(record.event).map(Lifecycle::word));
-    some(sink, "agent", &record.agent);
-    word(sink, "mode", Mode::from_code(record.mode).map(Mode::word));
+    word(sink, name!("event"), Lifecycle::from_code(record.event).map(Lifecycle::word));
+    some(sink, name!("agent"), &record.agent);
+    word(sink, name!("mode"), Mode::from_code(record.mode).map(Mode::word));
     policy(sink, scratch, record.flags, &record.policy);
     truncated(sink, record.flags);
-    some(sink, "version", &record.version);
-    sink.field("process", Value::Number(record.process.to_native().into()));
-    some(sink, "detail", &record.detail);
+    some(sink, name!("version"), &record.version);
+    sink.field(name!("process"), Value::Number(record.process.to_native().into()));
+    some(sink, name!("detail"), &record.detail);
 }
 
 fn gap(record: &ArchivedGap, sink: &mut impl Sink) {
-    word(sink, "code", gap_code(record));
-    sink.field("ring", Value::Number(record.ring.to_native().into()));
+    word(sink, name!("code"), gap_code(record));
+    sink.field(name!("ring"), Value::Number(record.ring.to_native().into()));
     let lost = [
         ("allow", record.allows.to_native()),
         ("deny", record.denies.to_native()),
         ("event", record.events.to_native()),
     ];
-    sink.field("lost", Value::Map(&lost));
+    sink.field(name!("lost"), Value::Map(&lost));
 }
 
 /// Why records were not taken.
@@ -231,39 +249,39 @@ pub(super) fn gap_code(record: &ArchivedGap) -> Option<&'static str> {
 }
 
 fn seal(record: &ArchivedSeal, sink: &mut impl Sink, scratch: &mut Scratch) {
-    sink.field("segment", Value::Number(record.segment.to_native()));
-    sink.field("records", Value::Number(record.records.to_native()));
-    sink.field("link", Value::Text(scratch.hex(&record.link)));
-    sink.field("root", Value::Text(scratch.hex(&record.root)));
-    sink.field("key", Value::Text(scratch.hex(&record.key)));
+    sink.field(name!("segment"), Value::Number(record.segment.to_native()));
+    sink.field(name!("records"), Value::Number(record.records.to_native()));
+    sink.field(name!("link"), Value::Plain(scratch.hex(&record.link)));
+    sink.field(name!("root"), Value::Plain(scratch.hex(&record.root)));
+    sink.field(name!("key"), Value::Plain(scratch.hex(&record.key)));
 }
 
 fn policy(sink: &mut impl Sink, scratch: &mut Scratch, flags: u8, digest: &[u8; 32]) {
     if flags & flag::POLICY != 0 {
-        sink.field("policy", Value::Text(scratch.digest(digest)));
+        sink.field(name!("policy"), Value::Plain(scratch.digest(digest)));
     }
 }
 
 fn truncated(sink: &mut impl Sink, flags: u8) {
     if flags & flag::CUT != 0 {
-        sink.field("truncated", Value::True);
+        sink.field(name!("truncated"), Value::True);
     }
 }
 
-fn some(sink: &mut impl Sink, name: &'static str, value: &str) {
+fn some(sink: &mut impl Sink, name: Name, value: &str) {
     if !value.is_empty() {
         sink.field(name, Value::Text(value));
     }
 }
 
-fn word(sink: &mut impl Sink, name: &'static str, value: Option<&'static str>) {
+fn word(sink: &mut impl Sink, name: Name, value: Option<&'static str>) {
     if let Some(value) = value {
-        sink.field(name, Value::Text(value));
+        sink.field(name, Value::Plain(value));
     }
 }
 
 /// A number that is absent when it is 0.
-fn number(sink: &mut impl Sink, name: &'static str, value: u64) {
+fn number(sink: &mut impl Sink, name: Name, value: u64) {
     if value != 0 {
         sink.field(name, Value::Number(value));
     }

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use super::escape::is_unsafe;
-use super::fields::{Sink, Value, visit};
+use super::fields::{Name, Sink, Value, visit};
 use super::scratch::Scratch;
 use crate::audit::record::Body;
 use crate::audit::segment::Frame;
@@ -21,11 +21,17 @@ struct Object<'a> {
 }
 
 impl Sink for Object<'_> {
-    fn field(&mut self, name: &'static str, value: Value<'_>) {
-        name_of(name, self.first, self.out);
+    fn field(&mut self, name: Name, value: Value<'_>) {
+        // Only the first member has no comma.
+        self.out.extend_from_slice(&name.member.as_bytes()[usize::from(self.first)..]);
         self.first = false;
         match value {
             Value::Text(text) => string(text, self.out),
+            Value::Plain(text) => {
+                self.out.push(b'"');
+                self.out.extend_from_slice(text.as_bytes());
+                self.out.push(b'"');
+            }
             Value::Number(number) => self::number(number, self.out),
             Value::False => self.out.extend_from_slice(b"false"),
             Value::True => self.out.extend_from_slice(b"true"),

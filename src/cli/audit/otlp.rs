@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 
 use super::export::{Target, line};
-use super::fields::{Sink, Value, visit};
+use super::fields::{Name, Sink, Value, visit};
 use super::scratch::Scratch;
 use crate::audit::record::Body;
 use crate::audit::segment::Frame;
@@ -113,16 +113,16 @@ struct Attributes {
 }
 
 impl Sink for Attributes {
-    fn field(&mut self, name: &'static str, value: Value<'_>) {
+    fn field(&mut self, Name { plain: name, .. }: Name, value: Value<'_>) {
         match (name, value) {
             // They are the log record's own.
             ("time" | "id", _) => return,
-            ("kind", Value::Text(kind)) => (self.is_gap, self.is_name) = (kind == "gap", kind == "dns"),
-            ("verdict", Value::Text(verdict)) => self.denied = verdict == "deny",
+            ("kind", Value::Plain(kind)) => (self.is_gap, self.is_name) = (kind == "gap", kind == "dns"),
+            ("verdict", Value::Plain(verdict)) => self.denied = verdict == "deny",
             ("error", _) => self.failed = true,
-            ("source", Value::Text(address)) => return self.address("client", address),
-            ("upstream", Value::Text(address)) => return self.address("network.peer", address),
-            ("protocol", Value::Text(protocol)) => {
+            ("source", Value::Plain(address)) => return self.address("client", address),
+            ("upstream", Value::Plain(address)) => return self.address("network.peer", address),
+            ("protocol", Value::Plain(protocol)) => {
                 let (protocol, version) = protocol.split_once('/').unwrap_or((protocol, ""));
                 self.push("network.protocol.name", text(protocol));
                 if !version.is_empty() {
@@ -145,7 +145,7 @@ impl Sink for Attributes {
             _ => {}
         }
         let value = match value {
-            Value::Text(value) => text(value),
+            Value::Text(value) | Value::Plain(value) => text(value),
             Value::Number(value) => number(value),
             Value::False => any_value::Value::BoolValue(false),
             Value::True => any_value::Value::BoolValue(true),

@@ -14,7 +14,7 @@ use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types::{Type, TypePtr};
 
 use super::export::Target;
-use super::fields::{NAMES, Sink, Value, visit};
+use super::fields::{NAMES, Name, Sink, Value, visit};
 use super::scratch::Scratch;
 use crate::audit::record::Body;
 use crate::audit::segment::Frame;
@@ -68,7 +68,9 @@ impl Column {
     /// The value of the present row. A value of another kind than the column's is left out; a test knows that there is none.
     fn put(&mut self, row: usize, value: Value<'_>) {
         match (&mut self.values, value) {
-            (Values::Texts(texts), Value::Text(text)) => texts.push(text.as_bytes().to_vec().into()),
+            (Values::Texts(texts), Value::Text(text) | Value::Plain(text)) => {
+                texts.push(text.as_bytes().to_vec().into())
+            }
             (Values::Texts(texts), Value::List(words)) => texts.push(words.join(" ").into_bytes().into()),
             // Counters beyond 2^63 keep their bits: the column is one of unsigned numbers.
             (Values::Numbers(numbers), Value::Number(number)) => numbers.push(number.cast_signed()),
@@ -125,7 +127,7 @@ impl Rows {
 }
 
 impl Sink for Rows {
-    fn field(&mut self, name: &'static str, value: Value<'_>) {
+    fn field(&mut self, Name { plain: name, .. }: Name, value: Value<'_>) {
         match value {
             Value::Map(entries) => {
                 entries.iter().for_each(|(inner, number)| self.put_nested(name, inner, Value::Number(*number)));

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::fields::{NAMES, Sink, Value as Field, visit};
+use super::fields::{NAMES, Name, Sink, Value as Field, visit};
 use super::scratch::Scratch;
 use super::table::Table;
 use super::{csv, json};
@@ -214,7 +214,7 @@ fn lets_no_control_character_out_in_any_format() {
 struct Names(Vec<String>);
 
 impl Sink for Names {
-    fn field(&mut self, name: &'static str, value: Field<'_>) {
+    fn field(&mut self, Name { plain: name, .. }: Name, value: Field<'_>) {
         match value {
             Field::Map(entries) => self.0.extend(entries.iter().map(|(inner, _)| format!("{name}.{inner}"))),
             Field::Texts(entries) => self.0.extend(entries.iter().map(|(inner, _)| format!("{name}.{inner}"))),
