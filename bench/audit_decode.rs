@@ -110,7 +110,7 @@ fn exchange(producer: &Producer, number: u64) -> u64 {
         port: Some(443),
         method: Some(if is_denied { "DELETE" } else { "POST" }),
         path: Some(&path),
-        query: (number % 4 == 0).then_some(Query::Redacted),
+        query: number.is_multiple_of(4).then_some(Query::Redacted),
         verdict: if is_denied { Verdict::Deny } else { Verdict::Allow },
         rule: Some(if is_denied { "delete anything" } else { "model calls" }),
         reason: is_denied.then_some("Deletion needs a person."),

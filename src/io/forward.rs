@@ -47,7 +47,12 @@ impl Connection {
 
     /// Makes `self.upstream` the connection for this exchange. Taking the permit here is what ties dialling to a decision; with `durability:
     /// strict` nothing goes up, not even a handshake, before the disk has that decision.
-    pub(crate) async fn reach(&mut self, durable: Durable, _permit: Permit, way: Way) -> Result<(), upstream::DialError> {
+    pub(crate) async fn reach(
+        &mut self,
+        durable: Durable,
+        _permit: Permit,
+        way: Way,
+    ) -> Result<(), upstream::DialError> {
         if durable.await.is_err() {
             return Err(upstream::DialError { status: 503, code: "audit_unavailable", detail: String::new() });
         }

@@ -294,7 +294,7 @@ impl Receiver for Collector {
         let mut last = String::new();
         for attempt in 0..AUDIT_EXPORT_ATTEMPTS {
             if attempt > 0 {
-                std::thread::sleep(pause);
+                std::thread::park_timeout(pause);
                 pause *= 2;
             }
             match self.post(&body)? {
