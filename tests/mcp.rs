@@ -1,9 +1,11 @@
-//! `ringfence mcp` as clients use it: in front of a server's command, with the official SDK on both sides.
+//! MCP as clients use it, with the official SDK on both sides: `ringfence mcp` in front of a server's command, and a server over HTTP.
 //!
 //! The server writes down what it executes; that file, and not what anybody was told, says what arrived.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in tests a broken assumption is a failure")]
 
+#[path = "mcp/http.rs"]
+mod http;
 #[path = "mcp/process.rs"]
 mod process;
 mod util;
@@ -84,7 +86,11 @@ impl Place {
 
     /// What the SDK's client made of the server behind these words: each step under its name.
     fn talk(&self, mode: &str, words: &[String]) -> Vec<Value> {
-        let mut client = Command::new(python());
+        self.talk_in(Command::new(python()), mode, words)
+    }
+
+    /// The same, of a client that runs within something.
+    pub(crate) fn talk_in(&self, mut client: Command, mode: &str, words: &[String]) -> Vec<Value> {
         client.args(["-W", "ignore"]).arg(repository("tests/mcp/client.py")).arg(mode).args(words);
         client.env("RINGFENCE_STATE", self.path("state"));
         let finished = Program::start(&mut client).finish();
@@ -97,51 +103,56 @@ pub(crate) fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn python() -> PathBuf {
+pub(crate) fn python() -> PathBuf {
     let target = Path::new(RINGFENCE).parent().and_then(Path::parent).expect("target/debug/ringfence");
     let python = target.join("mcp-venv/bin/python");
     assert!(python.exists(), "{}: scripts/test installs it", python.display());
     python
 }
 
-fn step<'t>(told: &'t [Value], name: &str) -> &'t Value {
+pub(crate) fn step<'t>(told: &'t [Value], name: &str) -> &'t Value {
     told.iter().find(|each| each["step"] == name).unwrap_or_else(|| panic!("no `{name}` in {told:?}"))
 }
 
+/// What the client was told and what the server executed, in the way of one mode; gives the denied tool's record.
+pub(crate) fn holds(place: &Place, told: &[Value], (mode, version): (&str, &str)) -> Value {
+    assert_eq!(step(told, "connected")["version"], version);
+    assert_eq!(step(told, "tools")["names"], serde_json::json!(["read_file", "whose_roots"]));
+    assert_eq!(step(told, "resources")["names"], serde_json::json!(["note://work/today"]));
+    assert_eq!(step(told, "allowed")["text"], "content of /work/a");
+    assert_eq!(step(told, "resource")["text"], "today");
+    assert_eq!(step(told, "allowed again")["text"], "content of /work/b");
+    let denied = step(told, "denied tool");
+    assert_eq!((&denied["code"], &denied["rule"]), (&(-31403).into(), &"delete anything".into()));
+    let message = "Blocked by policy: Deletion needs a person. Open a pull request instead.";
+    assert_eq!(denied["message"], message);
+    for name in ["denied argument", "denied resource"] {
+        assert_eq!(step(told, name)["code"], -31403, "{name}");
+    }
+    let mut executed = vec!["read_file /work/a", "read_file /work/b"];
+    if mode == "legacy" {
+        assert_eq!(step(told, "roots")["text"], "['file:///work']");
+        executed.insert(1, "whose_roots");
+    }
+    assert_eq!(place.executed(), executed);
+    let records = place.records();
+    let denial = records.iter().find(|record| record["id"] == denied["decision"]).expect("it is on record");
+    assert_eq!((&denial["agent"], &denial["verdict"]), (&"coder".into(), &"deny".into()));
+    assert_eq!((&denial["mcp"]["tool"], &denial["mcp"]["version"]), (&"delete_file".into(), &version.into()));
+    let verified = place.ringfence().args(["audit", "verify"]).arg(place.path("audit")).output().expect("verify runs");
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    denial.clone()
+}
+
+/// The ways of the two eras: with a handshake, and without one.
+pub(crate) const WAYS: [(&str, &str); 2] = [("legacy", "2025-11-25"), ("auto", "2026-07-28")];
+
 #[test]
 fn the_sdk_hands_denials_to_its_caller_and_the_session_lives_on() {
-    for (mode, version) in [("legacy", "2025-11-25"), ("auto", "2026-07-28")] {
+    for way in WAYS {
         let place = Place::new();
-        let told = place.talk(mode, &[place.governed(), place.server("Reads a file.")].concat());
-        assert_eq!(step(&told, "connected")["version"], version);
-        assert_eq!(step(&told, "tools")["names"], serde_json::json!(["read_file", "whose_roots"]));
-        assert_eq!(step(&told, "resources")["names"], serde_json::json!(["note://work/today"]));
-        assert_eq!(step(&told, "allowed")["text"], "content of /work/a");
-        assert_eq!(step(&told, "resource")["text"], "today");
-        assert_eq!(step(&told, "allowed again")["text"], "content of /work/b");
-        let denied = step(&told, "denied tool");
-        assert_eq!((&denied["code"], &denied["rule"]), (&(-31403).into(), &"delete anything".into()));
-        let message = "Blocked by policy: Deletion needs a person. Open a pull request instead.";
-        assert_eq!(denied["message"], message);
-        for name in ["denied argument", "denied resource"] {
-            assert_eq!(step(&told, name)["code"], -31403, "{name}");
-        }
-        let mut executed = vec!["read_file /work/a", "read_file /work/b"];
-        if mode == "legacy" {
-            assert_eq!(step(&told, "roots")["text"], "['file:///work']");
-            executed.insert(1, "whose_roots");
-        }
-        assert_eq!(place.executed(), executed);
-        let records = place.records();
-        let denial = records.iter().find(|record| record["id"] == denied["decision"]).expect("it is on record");
-        assert_eq!(
-            (&denial["mode"], &denial["agent"], &denial["verdict"]),
-            (&"stdio".into(), &"coder".into(), &"deny".into())
-        );
-        assert_eq!((&denial["mcp"]["tool"], &denial["mcp"]["version"]), (&"delete_file".into(), &version.into()));
-        let verified =
-            place.ringfence().args(["audit", "verify"]).arg(place.path("audit")).output().expect("verify runs");
-        assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+        let told = place.talk(way.0, &[place.governed(), place.server("Reads a file.")].concat());
+        assert_eq!(holds(&place, &told, way)["mode"], "stdio");
     }
 }
 
@@ -151,16 +162,12 @@ fn without_ringfence_the_same_calls_are_executed() {
     let place = Place::new();
     let told = place.talk("legacy", &place.server("Reads a file."));
     assert_eq!(step(&told, "denied tool")["text"], "deleted /work/a");
-    let executed = [
-        "read_file /work/a",
-        "read_file /etc/passwd",
-        "delete_file /work/a",
-        "diary",
-        "whose_roots",
-        "read_file /work/b",
-    ];
-    assert_eq!(place.executed(), executed);
+    assert_eq!(place.executed(), EVERYTHING);
 }
+
+/// What the server executes for a client that nobody governs.
+pub(crate) const EVERYTHING: [&str; 6] =
+    ["read_file /work/a", "read_file /etc/passwd", "delete_file /work/a", "diary", "whose_roots", "read_file /work/b"];
 
 #[test]
 fn a_tool_that_changes_between_two_starts_is_gone_until_it_is_accepted() {

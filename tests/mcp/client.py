@@ -1,4 +1,5 @@
-"""A client of the official SDK. Calls the server whose command it is given, in the way of the given mode, and prints what came of each call."""
+"""A client of the official SDK. Calls the server whose command or URL it is given, in the way of the given mode, and prints what came of each
+call."""
 
 import asyncio
 import json
@@ -31,8 +32,9 @@ async def roots(_context):
 
 async def main():
     mode, command, *arguments = sys.argv[1:]
-    parameters = StdioServerParameters(command=command, args=arguments, env=dict(os.environ))
-    async with Client(parameters, mode=mode, cache=None, list_roots_callback=roots) as client:
+    over_http = command.startswith("http://")
+    where = command if over_http else StdioServerParameters(command=command, args=arguments, env=dict(os.environ))
+    async with Client(where, mode=mode, cache=None, list_roots_callback=roots) as client:
         say("connected", version=client.protocol_version)
         tools = await client.list_tools()
         say("tools", names=sorted(tool.name for tool in tools.tools))

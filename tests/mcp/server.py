@@ -1,10 +1,12 @@
-"""An MCP server on standard streams, made with the official SDK. Each execution of a tool is a line in the file it is given."""
+"""An MCP server made with the official SDK, on standard streams, or over HTTP on a port that it prints. Each execution of a tool is a line
+in the file it is given."""
 
 import sys
 
 from mcp.server.mcpserver import Context, MCPServer
 
 LOG, DESCRIPTION = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "Reads a file."
+OVER_HTTP = sys.argv[3:] == ["http"]
 server = MCPServer("files")
 
 
@@ -49,4 +51,20 @@ def greet(name: str) -> str:
     return f"hello {name}"
 
 
-server.run("stdio")
+def serve_http():
+    import socket
+
+    import uvicorn
+    from mcp.server.transport_security import TransportSecuritySettings
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    print(listener.getsockname()[1], flush=True)
+    # Its name is one that the client's side gives it.
+    app = server.streamable_http_app(transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False))
+    uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listener])
+
+
+if OVER_HTTP:
+    serve_http()
+else:
+    server.run("stdio")
