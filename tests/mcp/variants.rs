@@ -159,7 +159,8 @@ fn variants_of_a_denied_call_are_executed_0_times() {
         let executed = executed(&place, &words, count, version);
         // Some variants are calls of the other tool, which is allowed.
         assert!(executed.iter().all(|line| line.starts_with("read_file /work/")), "{version}: {executed:?}");
-        assert_eq!(executed.last().map(String::as_str), Some("read_file /work/last"));
+        // The server works on several at a time: which of them it notes last is its own affair.
+        assert!(executed.iter().any(|line| line == "read_file /work/last"), "{version}: {executed:?}");
     }
 }
 
