@@ -40,3 +40,13 @@ fn the_version_names_commit_and_backends() {
     assert!(text.starts_with(concat!("ringfence ", env!("CARGO_PKG_VERSION"), " (")), "{text}");
     assert!(text.contains("epoll"), "{text}");
 }
+
+/// A server of the user's may have the name of the demo's, and the demo's tools change from version to version.
+#[test]
+fn the_demo_pins_no_tool() {
+    let state = tempfile::tempdir().unwrap();
+    let demo = Command::new(env!("CARGO_BIN_EXE_ringfence")).arg("demo").env("RINGFENCE_STATE", state.path()).output();
+    let demo = demo.unwrap();
+    assert!(demo.status.success(), "{}", String::from_utf8_lossy(&demo.stderr));
+    assert!(state.path().join("heads").exists() && !state.path().join("pins").exists());
+}

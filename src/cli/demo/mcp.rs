@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// What the client may do.
 pub(super) const POLICY: &str = "ringfence: v1
 mcp_servers:
-  files: { stdio: files }
+  files: { stdio: files, pin: off }
 rules:
   - allow: read the workspace
     mcp: { server: files, tool: read_file }
