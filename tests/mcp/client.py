@@ -27,7 +27,7 @@ async def attempt(name, call):
 
 
 async def roots(_context):
-    return types.ListRootsResult(roots=[types.Root(uri="file:///work")])
+    return types.ListRootsResult(roots=[types.Root(uri="file:///workspace")])
 
 
 async def main():
@@ -40,15 +40,15 @@ async def main():
         say("tools", names=sorted(tool.name for tool in tools.tools))
         resources = await client.list_resources()
         say("resources", names=sorted(str(each.uri) for each in resources.resources))
-        await attempt("allowed", client.call_tool("read_file", {"path": "/work/a"}))
+        await attempt("allowed", client.call_tool("read_file", {"path": "/workspace/a"}))
         await attempt("denied argument", client.call_tool("read_file", {"path": "/etc/passwd"}))
-        await attempt("denied tool", client.call_tool("delete_file", {"path": "/work/a"}))
+        await attempt("denied tool", client.call_tool("delete_file", {"path": "/workspace/a"}))
         await attempt("denied resource", client.read_resource("note://private/diary"))
         if mode == "legacy":
             await attempt("roots", client.call_tool("whose_roots", {}))
-        note = await attempt("allowed resource", client.read_resource("note://work/today"))
+        note = await attempt("allowed resource", client.read_resource("note://workspace/today"))
         say("resource", text=note.contents[0].text if note else None)
-        await attempt("allowed again", client.call_tool("read_file", {"path": "/work/b"}))
+        await attempt("allowed again", client.call_tool("read_file", {"path": "/workspace/b"}))
 
 
 asyncio.run(main())

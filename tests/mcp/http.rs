@@ -42,6 +42,6 @@ fn without_ringfence_the_same_calls_are_executed() {
     let place = Place::new();
     let (_server, port) = serve(&place);
     let told = place.talk_in(Command::new(python()), "legacy", &[format!("http://127.0.0.1:{port}/mcp")]);
-    assert_eq!(step(&told, "denied tool")["text"], "deleted /work/a");
+    assert_eq!(step(&told, "denied tool")["text"], "deleted /workspace/a");
     assert_eq!(place.executed(), EVERYTHING);
 }

@@ -35,7 +35,7 @@ async def whose_roots(ctx: Context) -> str:
     return str([str(root.uri) for root in roots.roots])
 
 
-@server.resource("note://work/today")
+@server.resource("note://workspace/today")
 def today() -> str:
     return "today"
 

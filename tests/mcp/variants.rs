@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use crate::Place;
 
 const CALL: &str =
-    r#"{"jsonrpc":"2.0","id":ID,"method":"tools/call","params":{"name":"delete_file","arguments":{"path":"/work/x"}}}"#;
-const PLAIN: &str = r#"{"jsonrpc":"2.0","id":"last","method":"tools/call","params":{"name":"read_file","arguments":{"path":"/work/last"}}}"#;
+    r#"{"jsonrpc":"2.0","id":ID,"method":"tools/call","params":{"name":"delete_file","arguments":{"path":"/workspace/x"}}}"#;
+const PLAIN: &str = r#"{"jsonrpc":"2.0","id":"last","method":"tools/call","params":{"name":"read_file","arguments":{"path":"/workspace/last"}}}"#;
 const HELLO: [&str; 2] = [
     r#"{"jsonrpc":"2.0","id":"hello","method":"initialize","params":{"protocolVersion":"VERSION","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}"#,
     r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
@@ -99,7 +99,7 @@ fn rewrite(draw: &mut Draw, text: &str) -> String {
         ),
         14 => swap(
             "{\"path\"",
-            draw.of(&["{\"path\":\"/work/y\",\"path\"", "{\"__proto__\":{},\"path\"", "{\"Path\":1,\"path\""]),
+            draw.of(&["{\"path\":\"/workspace/y\",\"path\"", "{\"__proto__\":{},\"path\"", "{\"Path\":1,\"path\""]),
         ),
         15 => text.replace(',', draw.of(&[" ,", ",\t", ",\r", ", ", ",\n"])),
         16 => swap(
@@ -143,7 +143,7 @@ fn executed(place: &Place, words: &[String], count: usize, version: &str) -> Vec
     });
     let stdout = std::io::BufReader::new(child.stdout.take().expect("piped"));
     let answered =
-        std::io::BufRead::lines(stdout).map_while(Result::ok).any(|line| line.contains("content of /work/last"));
+        std::io::BufRead::lines(stdout).map_while(Result::ok).any(|line| line.contains("content of /workspace/last"));
     assert!(answered, "the server answers the call that is allowed");
     drop(writer.join().expect("everything was sent"));
     child.wait().expect("it ends");
@@ -158,9 +158,9 @@ fn variants_of_a_denied_call_are_executed_0_times() {
         let words = [place.governed(), place.server("Reads a file.")].concat();
         let executed = executed(&place, &words, count, version);
         // Some variants are calls of the other tool, which is allowed.
-        assert!(executed.iter().all(|line| line.starts_with("read_file /work/")), "{version}: {executed:?}");
+        assert!(executed.iter().all(|line| line.starts_with("read_file /workspace/")), "{version}: {executed:?}");
         // The server works on several at a time: which of them it notes last is its own affair.
-        assert!(executed.iter().any(|line| line == "read_file /work/last"), "{version}: {executed:?}");
+        assert!(executed.iter().any(|line| line == "read_file /workspace/last"), "{version}: {executed:?}");
     }
 }
 

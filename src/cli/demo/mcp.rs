@@ -13,7 +13,7 @@ mcp_servers:
 rules:
   - allow: read the workspace
     mcp: { server: files, tool: read_file }
-    args: { path: { glob: \"/work/**\" } }
+    args: { path: { glob: \"/workspace/**\" } }
   - deny: delete anything
     mcp: { server: files, tool: delete_file }
     reason: Deletion needs a person.
@@ -72,7 +72,7 @@ pub(super) fn talk(ringfence: &Path, policy: &Path, audit: &Path) -> io::Result<
     let names: Vec<_> = names.iter().filter_map(|tool| tool.get("name")?.as_str()).collect();
     println!("    {:<50} {}", "tools/list", names.join(" "));
     for (tool, path, passes) in
-        [("read_file", "/work/notes", true), ("read_file", "/etc/passwd", false), ("delete_file", "/work/notes", false)]
+        [("read_file", "/workspace/notes", true), ("read_file", "/etc/passwd", false), ("delete_file", "/workspace/notes", false)]
     {
         let told = line.ask("tools/call", &json!({ "name": tool, "arguments": { "path": path } }))?;
         let text = told.pointer("/result/content/0/text").or(told.pointer("/error/message"));

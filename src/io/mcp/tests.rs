@@ -8,7 +8,7 @@ use crate::audit::{Verdict, Writer, WriterOptions, read};
 use crate::policy::{self, Host, Source};
 
 const SERVERS: &str = "ringfence: v1\nmcp_servers: { files: { stdio: files } }\nrules:\n";
-const RULES: &str = "- allow: read\n  mcp: { tool: \"read_*\" }\n  args: { path: { glob: \"/work/**\" } }\n- deny: secrets\n  mcp: { tool: read_secret }\n  reason: Secrets stay.\n  remedy: Ask.\n- allow: notes\n  mcp: { resource: \"note://**\" }\n";
+const RULES: &str = "- allow: read\n  mcp: { tool: \"read_*\" }\n  args: { path: { glob: \"/workspace/**\" } }\n- deny: secrets\n  mcp: { tool: read_secret }\n  reason: Secrets stay.\n  remedy: Ask.\n- allow: notes\n  mcp: { resource: \"note://**\" }\n";
 
 /// A conversation with its log.
 struct Talk {
@@ -122,14 +122,14 @@ fn answer(id: &str) -> String {
 #[test]
 fn a_call_passes_by_name_and_arguments_and_its_answer_ends_its_record() {
     let mut talk = talk(&format!("{SERVERS}{RULES}"));
-    assert_eq!(talk.client(&call("1", "read_file", r#"{"path":"/work/a"}"#)), Ok(()));
+    assert_eq!(talk.client(&call("1", "read_file", r#"{"path":"/workspace/a"}"#)), Ok(()));
     assert_eq!(talk.server(&answer("1")), (answer("1"), String::new()));
     for (tool, arguments) in [
         ("read_file", r#"{"path":"/etc/passwd"}"#),
         ("read_file", "{}"),
-        ("read_file", r#"{"path":["/work/a"]}"#),
-        ("read_file", r#"{"path":"/work/a","Path":"/etc/passwd"}"#),
-        ("write_file", r#"{"path":"/work/a"}"#),
+        ("read_file", r#"{"path":["/workspace/a"]}"#),
+        ("read_file", r#"{"path":"/workspace/a","Path":"/etc/passwd"}"#),
+        ("write_file", r#"{"path":"/workspace/a"}"#),
     ] {
         let told = talk.client(&call("2", tool, arguments)).unwrap_err();
         assert!(
@@ -137,7 +137,7 @@ fn a_call_passes_by_name_and_arguments_and_its_answer_ends_its_record() {
             "{told}"
         );
     }
-    let told = talk.client(&call("\"x\"", "read_secret", r#"{"path":"/work/a"}"#)).unwrap_err();
+    let told = talk.client(&call("\"x\"", "read_secret", r#"{"path":"/workspace/a"}"#)).unwrap_err();
     assert!(
         told.contains(r#""id":"x","#) && told.contains(r#""rule":"secrets","reason":"Secrets stay.","remedy":"Ask.""#),
         "{told}"
@@ -169,8 +169,8 @@ fn the_refusal_names_the_decision_that_is_on_record() {
 fn answers_pass_once_and_only_to_who_has_asked() {
     let mut talk = talk(&format!("{SERVERS}{RULES}"));
     assert_eq!(talk.server(&answer("1")), Default::default());
-    assert_eq!(talk.client(&call("1", "read_file", r#"{"path":"/work/a"}"#)), Ok(()));
-    let twice = talk.client(&call("1", "read_file", r#"{"path":"/work/b"}"#)).unwrap_err();
+    assert_eq!(talk.client(&call("1", "read_file", r#"{"path":"/workspace/a"}"#)), Ok(()));
+    let twice = talk.client(&call("1", "read_file", r#"{"path":"/workspace/b"}"#)).unwrap_err();
     assert!(twice.contains(r#""code":-32600"#) && twice.contains("duplicate_id"), "{twice}");
     assert_eq!(talk.server(&answer("\"1\"")), Default::default(), "a text is no number");
     assert_eq!(talk.server(&answer("1")).0, answer("1"));
@@ -178,7 +178,7 @@ fn answers_pass_once_and_only_to_who_has_asked() {
     let unasked = talk.client(&answer("1")).unwrap_err();
     assert!(unasked.starts_with("unsaid ") && unasked.contains("unsolicited"), "{unasked}");
     // A request that was cancelled has no answer any more.
-    assert_eq!(talk.client(&call("2", "read_file", r#"{"path":"/work/a"}"#)), Ok(()));
+    assert_eq!(talk.client(&call("2", "read_file", r#"{"path":"/workspace/a"}"#)), Ok(()));
     assert_eq!(talk.client(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":2}}"#), Ok(()));
     assert_eq!(talk.server(&answer("2")), Default::default());
     assert_eq!(talk.records().iter().filter(|line| line.contains("deny unsolicited")).count(), 5);
@@ -223,8 +223,8 @@ fn what_is_asked_inside_of_a_result_is_decided_like_a_request() {
 
 #[test]
 fn a_batch_passes_as_a_whole_in_the_one_version_that_has_them() {
-    let batch = |second: &str| format!("[{},{second}]", call("1", "read_file", r#"{"path":"/work/a"}"#));
-    let good = batch(&call("2", "read_file", r#"{"path":"/work/b"}"#));
+    let batch = |second: &str| format!("[{},{second}]", call("1", "read_file", r#"{"path":"/workspace/a"}"#));
+    let good = batch(&call("2", "read_file", r#"{"path":"/workspace/b"}"#));
     let bad = batch(&call("2", "write_file", "{}"));
     for version in ["2024-11-05", "2025-06-18", "2025-11-25"] {
         let mut talk = talk(&format!("{SERVERS}{RULES}"));
@@ -338,7 +338,7 @@ fn what_is_no_strict_message_is_answered_where_its_id_can_be_told() {
         assert!(talk.client(text).unwrap_err().contains(r#""id":1,"error":{"code":-32"#), "{text}");
     }
     // And the other way: a request whose answer is garbled has failed.
-    assert_eq!(talk.client(&call("1", "read_file", r#"{"path":"/work/a"}"#)), Ok(()));
+    assert_eq!(talk.client(&call("1", "read_file", r#"{"path":"/workspace/a"}"#)), Ok(()));
     assert_eq!(talk.server("Listening on port 3000"), Default::default());
     let (told, _) = talk.server(r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{"code":1,"message":"x"}}"#);
     assert!(told.contains(r#""id":1,"error":{"code":-31403"#), "{told}");
@@ -349,7 +349,7 @@ fn what_is_no_strict_message_is_answered_where_its_id_can_be_told() {
 fn nothing_passes_that_is_not_on_record() {
     let mut talk = talk(&format!("{SERVERS}{RULES}"));
     talk.writer.take().unwrap().finish().unwrap();
-    let told = talk.client(&call("1", "read_file", r#"{"path":"/work/a"}"#)).unwrap_err();
+    let told = talk.client(&call("1", "read_file", r#"{"path":"/workspace/a"}"#)).unwrap_err();
     assert!(told.contains("audit_unavailable"), "{told}");
     assert_eq!(talk.session.waiting(), 0);
 }

@@ -9,8 +9,9 @@ fn parsed() -> Value {
     serde_json::from_str(&schema()).unwrap()
 }
 
+/// As the reader takes it, and as YAML 1.2 has it: `off` is a word.
 fn json(yaml: &str) -> Value {
-    serde_saphyr::from_str(yaml).unwrap()
+    serde_saphyr::from_str_with_options(yaml, serde_saphyr::options! { strict_booleans: true }).unwrap()
 }
 
 /// The names of the properties of a definition; of the whole for none.
