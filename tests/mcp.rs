@@ -166,8 +166,14 @@ fn without_ringfence_the_same_calls_are_executed() {
 }
 
 /// What the server executes for a client that nobody governs.
-pub(crate) const EVERYTHING: [&str; 6] =
-    ["read_file /workspace/a", "read_file /etc/passwd", "delete_file /workspace/a", "diary", "whose_roots", "read_file /workspace/b"];
+pub(crate) const EVERYTHING: [&str; 6] = [
+    "read_file /workspace/a",
+    "read_file /etc/passwd",
+    "delete_file /workspace/a",
+    "diary",
+    "whose_roots",
+    "read_file /workspace/b",
+];
 
 #[test]
 fn a_tool_that_changes_between_two_starts_is_gone_until_it_is_accepted() {

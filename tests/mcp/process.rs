@@ -12,8 +12,7 @@ fn shell(place: &Place, script: &str) -> Program {
     Program::start(&mut command)
 }
 
-const CALL: &str =
-    r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read_file","arguments":{"path":"/workspace/a"}}}"#;
+const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"read_file","arguments":{"path":"/workspace/a"}}}"#;
 
 #[test]
 fn the_server_has_three_descriptors_and_stderr_passes() {

@@ -7,8 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::Place;
 
-const CALL: &str =
-    r#"{"jsonrpc":"2.0","id":ID,"method":"tools/call","params":{"name":"delete_file","arguments":{"path":"/workspace/x"}}}"#;
+const CALL: &str = r#"{"jsonrpc":"2.0","id":ID,"method":"tools/call","params":{"name":"delete_file","arguments":{"path":"/workspace/x"}}}"#;
 const PLAIN: &str = r#"{"jsonrpc":"2.0","id":"last","method":"tools/call","params":{"name":"read_file","arguments":{"path":"/workspace/last"}}}"#;
 const HELLO: [&str; 2] = [
     r#"{"jsonrpc":"2.0","id":"hello","method":"initialize","params":{"protocolVersion":"VERSION","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}"#,

@@ -71,9 +71,11 @@ pub(super) fn talk(ringfence: &Path, policy: &Path, audit: &Path) -> io::Result<
     as_expected &= names.len() == 1;
     let names: Vec<_> = names.iter().filter_map(|tool| tool.get("name")?.as_str()).collect();
     println!("    {:<50} {}", "tools/list", names.join(" "));
-    for (tool, path, passes) in
-        [("read_file", "/workspace/notes", true), ("read_file", "/etc/passwd", false), ("delete_file", "/workspace/notes", false)]
-    {
+    for (tool, path, passes) in [
+        ("read_file", "/workspace/notes", true),
+        ("read_file", "/etc/passwd", false),
+        ("delete_file", "/workspace/notes", false),
+    ] {
         let told = line.ask("tools/call", &json!({ "name": tool, "arguments": { "path": path } }))?;
         let text = told.pointer("/result/content/0/text").or(told.pointer("/error/message"));
         println!(

@@ -50,7 +50,8 @@ fn wrapping_twice_is_wrapping_once_and_unwrapping_restores_every_byte() {
         r#"{"servers":{"a":{"type":"stdio","command":"x","args":["y"]}},"inputs":[]}"#.to_owned(),
         r#"{"editor.x":1,"mcp":{"servers":{"a":{"command":"x","args":[]}}}}"#.to_owned(),
         r#"{"mcpServers": {"a": {"command": "x", "args": []}, "b": {"command": "x"}}}"#.to_owned(),
-        r#"{"numStartups":3,"projects":{"/workspace":{"mcpServers":{"a b":{"command":"x"}}}},"mcpServers":{}}"#.to_owned(),
+        r#"{"numStartups":3,"projects":{"/workspace":{"mcpServers":{"a b":{"command":"x"}}}},"mcpServers":{}}"#
+            .to_owned(),
         "{\"mcpServers\":{\"a\":{\"args\":[\"\\u0061\",\"--\",\"b\"],\"command\":\"x \\\"y\\\"\"}}}".to_owned(),
         "\n{\"mcpServers\":{\"ringfence\":{\"command\":\"ringfence\",\"args\":[\"serve\"]}}}".to_owned(),
     ];
