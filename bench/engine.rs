@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use ringfence::io::engine::{Choice, Engine, Listener, Options, Stream, sleep, spawn};
+use ringfence::io::engine::{Choice, Engine, Listener, Options, Spin, Stream, sleep, spawn};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -90,7 +90,11 @@ impl Drop for Candidate {
 fn relay(backend: &str, spin: u64, origin: SocketAddr) {
     pin(0);
     let choice = if backend == "io_uring" { Choice::Uring } else { Choice::Epoll };
-    let options = Options { choice, spin: Duration::from_micros(spin), ..Options::default() };
+    let options = Options {
+        choice,
+        spin: if spin == 0 { Spin::Never } else { Spin::Always(Duration::from_micros(spin)) },
+        ..Options::default()
+    };
     Engine::new(&options).unwrap().run(async {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         println!("{}", listener.local_addr().unwrap());

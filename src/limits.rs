@@ -488,6 +488,12 @@ pub const CONFIG_LIST_MAX: usize = 4096;
 pub const WORKERS_MAX: usize = 256;
 /// How long a worker looks for work before it sleeps, where it does so at all.
 pub const SPIN_WAIT: Duration = Duration::from_micros(50);
+/// Up to here an entry into the kernel has not waited: what it asked for was there.
+pub const NO_WAIT_MAX: Duration = Duration::from_micros(10);
+/// Looks that a wait no longer than [`SPIN_WAIT`] earns: two, so that one short wait of every two (the response of a request) is enough.
+pub const SHORT_WAIT_CREDIT: u8 = 2;
+/// Most looks that are kept: so many long waits in a row end the looking.
+pub const SHORT_WAIT_CREDIT_MAX: u8 = 16;
 /// Longest path of a unix socket: `sun_path` of unix(7) without the closing zero.
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Most symbolic links on the way to one file, as the kernel has it (path_resolution(7)).

@@ -21,7 +21,7 @@ use rustls::pki_types::ServerName;
 use super::order::{self, Answer, Measured, Order};
 use super::pipe::Pipe;
 use super::{origin, place, statistics, tls};
-use crate::io::engine::{self, Choice, Engine, Listener, Options};
+use crate::io::engine::{self, Choice, Engine, Listener, Options, Spin};
 use crate::limits::{BENCH_CONNECT_WAIT, BENCH_SPIN, HEADERS_MAX};
 
 pub use super::order::{Setup, Slice};
@@ -58,7 +58,7 @@ pub fn obey(listener: TcpListener, control: &UnixStream) -> io::Result<()> {
 
 /// An engine for a generator: epoll, because a fenced program gets no ring, and every generator has to be the same.
 pub fn engine(setup: &Setup) -> io::Result<Engine> {
-    let spin = if setup.spin { BENCH_SPIN } else { Duration::ZERO };
+    let spin = if setup.spin { Spin::Always(BENCH_SPIN) } else { Spin::Never };
     Engine::new(&Options { choice: Choice::Epoll, spin, ..Options::default() })
 }
 

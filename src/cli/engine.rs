@@ -1,11 +1,10 @@
 //! The engine's switches, which every subcommand that moves bytes has.
 
-use std::time::Duration;
-
 use clap::{Args, ValueEnum};
 
 use crate::config::{self, IoSettings};
 use crate::io::engine;
+use crate::limits::SPIN_WAIT;
 
 /// `--io` and `--spin`.
 #[derive(Clone, Debug, Args)]
@@ -30,12 +29,12 @@ enum Backend {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Spin {
-    /// 50 microseconds where a core is left over
+    /// 50 microseconds, where a core is left over and recent waits were short
     Auto,
     #[value(name = "0")]
     Never,
     #[value(name = "50us")]
-    Short,
+    Always,
 }
 
 impl EngineArgs {
@@ -55,9 +54,14 @@ impl EngineArgs {
             config::Engine::Uring => engine::Choice::Uring,
             config::Engine::Epoll => engine::Choice::Epoll,
         };
+        let configured_spin = match settings.spin {
+            config::Spin::Auto => engine::Spin::AfterShortWaits(SPIN_WAIT),
+            config::Spin::Always => engine::Spin::Always(SPIN_WAIT),
+            config::Spin::Never => engine::Spin::Never,
+        };
         engine::Options {
             choice: self.io.map_or(configured, choice),
-            spin: self.spin.map_or(settings.spin, |asked| spin(asked, settings.workers.get())),
+            spin: self.spin.map_or(configured_spin, |asked| spin(asked, settings.workers.get())),
             ..engine::Options::default()
         }
     }
@@ -71,13 +75,15 @@ fn choice(backend: Backend) -> engine::Choice {
     }
 }
 
-fn spin(asked: Spin, workers: usize) -> Duration {
-    let short = Duration::from_micros(50);
+/// What was asked for, beside so many workers.
+fn spin(asked: Spin, workers: usize) -> engine::Spin {
     match asked {
-        Spin::Never => Duration::ZERO,
-        Spin::Short => short,
+        Spin::Never => engine::Spin::Never,
+        Spin::Always => engine::Spin::Always(SPIN_WAIT),
         // A core for each worker, and one for everybody else.
-        Spin::Auto if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > workers) => short,
-        Spin::Auto => Duration::ZERO,
+        Spin::Auto if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > workers) => {
+            engine::Spin::AfterShortWaits(SPIN_WAIT)
+        }
+        Spin::Auto => engine::Spin::Never,
     }
 }

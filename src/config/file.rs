@@ -5,12 +5,11 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::audit::audit;
 use super::environment::state_dir;
 use super::listen::listener;
-use super::settings::{AdminSettings, Agent, AuditSettings, Bounds, CaSettings, Engine, Exempt, Listen};
+use super::settings::{AdminSettings, Agent, AuditSettings, Bounds, CaSettings, Engine, Exempt, Listen, Spin};
 use super::values::{block, find, items, need, path, socket_address, wait, whole};
 use crate::limits;
 use crate::policy::Place;
@@ -43,7 +42,7 @@ pub(super) struct Raw {
 pub(super) struct Io {
     pub(super) engine: Option<Engine>,
     pub(super) workers: Option<NonZeroUsize>,
-    pub(super) spin: Option<Duration>,
+    pub(super) spin: Option<Spin>,
 }
 
 const KEYS: [&str; 10] = ["listen", "dns", "redirect", "policy", "audit", "ca", "io", "admin", "agents", "limits"];
@@ -228,9 +227,9 @@ fn io(node: &Node, problems: &mut Problems) -> Io {
         usize::try_from(count).ok().and_then(NonZeroUsize::new)
     });
     let spin = find(entries, "spin").filter(auto).and_then(|node| match &node.value {
-        Value::Integer(0) => Some(Duration::ZERO),
-        Value::Text(text) if text == "0" => Some(Duration::ZERO),
-        Value::Text(text) if text == "50us" => Some(limits::SPIN_WAIT),
+        Value::Integer(0) => Some(Spin::Never),
+        Value::Text(text) if text == "0" => Some(Spin::Never),
+        Value::Text(text) if text == "50us" => Some(Spin::Always),
         other => {
             problems.error(node.place, format!("`io.spin` is `auto`, `0` or `50us`, found {}", other.describe()), "");
             None

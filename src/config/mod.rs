@@ -30,7 +30,7 @@ use crate::policy::document::Problems;
 pub use environment::{NoStateDir, TRUST_VARIABLES, proxy_variables, state_dir, trust_variables};
 pub use exposure::{Exposure, Neighbours, Why, writable_by_others};
 pub use settings::{
-    AdminSettings, Agent, Anchor, AuditSettings, Bounds, CaSettings, Engine, Exempt, IoSettings, Listen, Settings,
+    AdminSettings, Agent, Anchor, AuditSettings, Bounds, CaSettings, Engine, Exempt, IoSettings, Listen, Settings, Spin,
 };
 
 /// Why a configuration file gives no settings. Displayed as one line for each problem.

@@ -6,13 +6,12 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::file::{Io, Placed, Raw};
-use super::settings::{Agent, Engine, IoSettings, Listen, Settings};
-use crate::limits::{SPIN_WAIT, WORKERS_MAX};
+use super::settings::{Agent, Engine, IoSettings, Listen, Settings, Spin};
+use crate::limits::WORKERS_MAX;
 use crate::policy::Place;
 use crate::policy::document::Problems;
 
@@ -48,7 +47,7 @@ pub(super) fn resolve(raw: Raw, file: &Path, cores: usize, problems: &mut Proble
 fn threads(io: &Io, cores: usize) -> IoSettings {
     let half = NonZeroUsize::new((cores / 2).min(WORKERS_MAX)).unwrap_or(NonZeroUsize::MIN);
     let workers = io.workers.unwrap_or(half);
-    let spin = if cores > workers.get() { SPIN_WAIT } else { Duration::ZERO };
+    let spin = if cores > workers.get() { Spin::Auto } else { Spin::Never };
     IoSettings { engine: io.engine.unwrap_or(Engine::Auto), workers, spin: io.spin.unwrap_or(spin) }
 }
 

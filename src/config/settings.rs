@@ -125,8 +125,19 @@ pub struct IoSettings {
     pub engine: Engine,
     /// Worker threads.
     pub workers: NonZeroUsize,
-    /// How long a worker looks for work before it sleeps.
-    pub spin: Duration,
+    /// Whether a worker looks for work before it sleeps.
+    pub spin: Spin,
+}
+
+/// Whether a worker looks for work for a moment before it sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spin {
+    /// Where recent waits were short.
+    Auto,
+    /// Each time.
+    Always,
+    /// It sleeps at once.
+    Never,
 }
 
 /// The I/O backend.

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Anchor, Bounds, ConfigError, Engine, Exempt, Listen, Settings};
+use super::{Anchor, Bounds, ConfigError, Engine, Exempt, Listen, Settings, Spin};
 use crate::audit::{Durability, OnFull, Retention};
 
 /// What is left out of a minimal file below, so that each test adds its own.
@@ -98,14 +98,14 @@ fn half_of_the_cores_work_and_spin_only_beside_an_idle_one() {
             understand(&format!("{line}\n{LOOPBACK}{REST}"), cores).unwrap_or_else(|error| panic!("{error}"));
         (settings.io.workers.get(), settings.io.spin)
     };
-    let (spin, sleep) = (Duration::from_micros(50), Duration::ZERO);
+    let (spin, sleep) = (Spin::Auto, Spin::Never);
     assert_eq!(io(1, ""), (1, sleep));
     assert_eq!(io(2, ""), (1, spin));
     assert_eq!(io(3, ""), (1, spin));
     assert_eq!(io(8, "io: { workers: auto }"), (4, spin));
     assert_eq!(io(10_000, ""), (256, spin));
     assert_eq!(io(4, "io: { workers: 4 }"), (4, sleep));
-    assert_eq!(io(4, "io: { workers: 4, spin: 50us }"), (4, spin));
+    assert_eq!(io(4, "io: { workers: 4, spin: 50us }"), (4, Spin::Always));
     assert_eq!(io(4, "io: { spin: 0 }"), (2, sleep));
 }
 

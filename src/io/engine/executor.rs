@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 
 use super::driver::{Driver, Wait};
 use super::remote::{self, Remote};
+use super::select::Spin;
 use super::timer::Wheel;
+use super::watch::Watch;
 use crate::limits::{OPERATIONS_PER_POLL_MAX, POLLS_PER_TURN_MAX};
 
 /// One engine, as its own streams, timers and wakers see it.
@@ -26,7 +28,7 @@ pub(super) struct Core {
     remote: Arc<Remote>,
     start: Instant,
     now: Cell<Instant>,
-    spin: Duration,
+    watch: Watch,
     /// Operations the task being polled may still finish.
     budget: Cell<u32>,
     tasks: RefCell<Tasks>,
@@ -54,7 +56,7 @@ thread_local! {
 }
 
 impl Core {
-    pub(super) fn new(driver: Driver, remote: Arc<Remote>, spin: Duration) -> Rc<Core> {
+    pub(super) fn new(driver: Driver, remote: Arc<Remote>, spin: Spin) -> Rc<Core> {
         let now = Instant::now();
         let main = Task { future: None, queued: false, waker: remote::waker(&remote, MAIN) };
         Rc::new(Core {
@@ -63,7 +65,7 @@ impl Core {
             remote,
             start: now,
             now: Cell::new(now),
-            spin,
+            watch: Watch::new(spin),
             budget: Cell::new(0),
             tasks: RefCell::new(Tasks { slots: vec![main], vacant: Vec::new() }),
             ready: RefCell::new(VecDeque::new()),
@@ -152,7 +154,9 @@ impl Core {
         } else {
             self.driver.enter(Wait::Not);
         }
-        self.now.set(Instant::now());
+        let now = Instant::now();
+        self.now.set(now);
+        self.watch.end(now);
         self.driver.dispatch();
         self.fire_timers();
         let mut woken = self.woken.take();
@@ -162,7 +166,9 @@ impl Core {
     }
 
     fn park(&self) {
-        if !self.spin.is_zero() && self.spin() {
+        if let Some(until) = self.watch.begin()
+            && self.spin(until)
+        {
             return;
         }
         let wait = if self.remote.may_park() { self.until_next_timer() } else { Wait::Not };
@@ -176,10 +182,12 @@ impl Core {
         if left.is_zero() { Wait::Not } else { Wait::AtMost(left) }
     }
 
-    /// Watches for work for the configured time before parking. Submits first, so that the kernel works while we watch.
-    fn spin(&self) -> bool {
+    /// Watches for work before parking. Submits first, so that the kernel works while we watch.
+    fn spin(&self, mut until: Instant) -> bool {
         self.driver.enter(Wait::Not);
-        let mut until = Instant::now() + self.spin;
+        if self.driver.has_news() {
+            self.watch.was_none();
+        }
         if let Some(next) = self.timers.borrow().next() {
             until = until.min(self.start + Duration::from_millis(next));
         }

@@ -25,6 +25,7 @@ mod socket;
 mod stream;
 mod sys;
 mod timer;
+mod watch;
 
 use std::future::Future;
 use std::io;
@@ -37,7 +38,7 @@ pub use datagram::Datagram;
 pub use executor::{in_flight, now, spawn};
 pub use listener::Listener;
 pub use race::{Either, race};
-pub use select::{Backend, Choice, Options, Selected, select};
+pub use select::{Backend, Choice, Options, Selected, Spin, select};
 pub use stream::Stream;
 pub use timer::{Elapsed, sleep, timeout};
 

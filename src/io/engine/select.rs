@@ -40,13 +40,24 @@ impl std::fmt::Display for Backend {
     }
 }
 
+/// Whether an engine that has nothing to do watches for work before it parks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spin {
+    /// It parks at once.
+    Never,
+    /// For as long as this, each time.
+    Always(Duration),
+    /// For as long as this where recent waits were no longer.
+    AfterShortWaits(Duration),
+}
+
 /// How an engine is set up.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Which backend.
     pub choice: Choice,
-    /// How long to watch for work before parking; zero parks at once.
-    pub spin: Duration,
+    /// Whether to watch for work before parking.
+    pub spin: Spin,
     /// Submission entries of the ring; rounded up to a power of two and kept within its bounds.
     pub entries: u32,
     /// Receive buffers; rounded up to a power of two, at most 32768.
@@ -59,7 +70,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             choice: Choice::Auto,
-            spin: Duration::ZERO,
+            spin: Spin::Never,
             entries: RING_ENTRIES,
             buffers: RECEIVE_BUFFERS,
             buffer_bytes: RECEIVE_BUFFER_BYTES,

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::*;
+use crate::limits::SPIN_WAIT;
 
 mod cancel;
 mod exchange;
@@ -21,7 +22,7 @@ fn on_both<F: Future<Output = ()>>(claim: impl Fn() -> F) {
 
 fn with_options<F: Future<Output = ()>>(options: Options, claim: impl Fn() -> F) {
     for choice in [Choice::Uring, Choice::Epoll] {
-        for spin in [Duration::ZERO, Duration::from_micros(50)] {
+        for spin in [Spin::Never, Spin::Always(SPIN_WAIT), Spin::AfterShortWaits(SPIN_WAIT)] {
             let engine = Engine::new(&Options { choice, spin, ..options }).expect("the backend is there");
             engine.run(async {
                 let in_time = timeout(PATIENCE, claim()).await;

@@ -192,7 +192,7 @@ impl Proxy {
             own: vec![address],
             bounds,
             counters: Metrics::default().counters(),
-            engine: engine::Options { choice, buffers, spin: Duration::ZERO, ..engine::Options::default() },
+            engine: engine::Options { choice, buffers, spin: engine::Spin::Never, ..engine::Options::default() },
         };
         let worker = Handle::start(seed).unwrap();
         Proxy { worker, office: office_thread, writer, listener: address, stub: stub_address, trust, roots, folder }
