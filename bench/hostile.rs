@@ -16,6 +16,8 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use nix::time::ClockId;
+
 use clients::{FLOOD, Latencies, Slow, hello, steady};
 use ringfence::limits::{CLIENT_HELLO_BYTES_MAX, HEAD_BYTES_MAX};
 use ringfence::parse::Progress;
@@ -79,8 +81,7 @@ fn long_head(host: &str) -> Vec<u8> {
 }
 
 fn cpu_of_this_thread() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+    Duration::from(ClockId::CLOCK_THREAD_CPUTIME_ID.now().unwrap())
 }
 
 #[test]
@@ -174,7 +175,11 @@ fn a_flood_of_names_neither_grows_memory_nor_stalls_others() {
     ] {
         let started = Instant::now();
         let (granted, flooded) = std::thread::scope(|scope| {
-            let flood = scope.spawn(|| (0..names).filter(|n| one(&site, *n)).count());
+            let flood = scope.spawn(|| {
+                // What is measured is the proxy, not how two cores are shared with whoever floods.
+                clients::step_back();
+                (0..names).filter(|n| one(&site, *n)).count()
+            });
             let flooded = clients::steady_while(&site, || !flood.is_finished());
             (flood.join().unwrap(), flooded)
         });

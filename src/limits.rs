@@ -330,6 +330,9 @@ pub const KEEP_ALIVE_IDLE_SECONDS: u32 = 60;
 pub const KEEP_ALIVE_PROBE_SECONDS: u32 = 15;
 /// Questions without an answer after which the connection has failed.
 pub const KEEP_ALIVE_PROBES: u32 = 4;
+/// What the kernel takes of a connection that it has not sent (`TCP_NOTSENT_LOWAT`). Without it each peer that does not read gets the most
+/// that `tcp_wmem` says, 4 MiB, and a thousand of them use up `tcp_mem`, which everybody's connections share.
+pub const UNSENT_BYTES_MAX: u32 = 256 * 1024;
 /// Connecting to one upstream address.
 pub const CONNECT_WAIT: Duration = Duration::from_secs(10);
 /// What is read of a denied request's body so that the answer is not lost in a reset.

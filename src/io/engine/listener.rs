@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::task::ready;
 
-use nix::sys::socket::{getsockname, setsockopt, sockopt};
+use nix::sys::socket::getsockname;
 
 use super::executor::{Core, current, proceed};
 use super::select::Backend;
@@ -50,8 +50,7 @@ impl Listener {
     pub fn from_std(listener: TcpListener) -> io::Result<Listener> {
         let core = current();
         // Accepted connections inherit it: one system call here instead of one for each.
-        setsockopt(&listener, sockopt::TcpNoDelay, &true)?;
-        super::stream::keep_alive(&listener)?;
+        super::stream::furnish(&listener)?;
         listener.set_nonblocking(core.driver.backend() == Backend::Epoll)?;
         let accepted = Rc::new(Accepted(RefCell::new(VecDeque::new())));
         Ok(Listener { core, socket: Socket::new(listener.into()), accepted, complained: Cell::new(false) })

@@ -12,12 +12,16 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrStorage, getpeername, getsockname, recv, setsockopt,
     shutdown, socket, sockopt,
 };
+use nix::{setsockopt_impl, sockopt_impl};
 
 use super::buf::Buf;
 use super::executor::{Core, current, proceed};
 use super::select::Backend;
 use super::socket::{Outgoing, RxState, Socket};
-use crate::limits::{KEEP_ALIVE_IDLE_SECONDS, KEEP_ALIVE_PROBE_SECONDS, KEEP_ALIVE_PROBES};
+use crate::limits::{KEEP_ALIVE_IDLE_SECONDS, KEEP_ALIVE_PROBE_SECONDS, KEEP_ALIVE_PROBES, UNSENT_BYTES_MAX};
+
+// tcp(7) of Linux 3.12 and later; not in nix.
+sockopt_impl!(TcpNotsentLowat, SetOnly, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, u32);
 
 /// A connected TCP stream with `TCP_NODELAY` and keep-alive probes. One receive and one send may be under way at once.
 ///
@@ -37,8 +41,7 @@ impl Stream {
         let mut flags = SockFlag::SOCK_CLOEXEC;
         flags.set(SockFlag::SOCK_NONBLOCK, core.driver.backend() == Backend::Epoll);
         let fd = socket(family, SockType::Stream, flags, None)?;
-        setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
-        keep_alive(&fd)?;
+        furnish(&fd)?;
         let stream = Stream::adopt(core, fd);
         let claim = stream.socket.claim_tx()?;
         stream.core.driver.start_connect(&stream.socket, address);
@@ -49,8 +52,7 @@ impl Stream {
 
     /// Takes up a connected stream.
     pub fn from_std(stream: TcpStream) -> io::Result<Stream> {
-        stream.set_nodelay(true)?;
-        keep_alive(&stream)?;
+        furnish(&stream)?;
         let core = current();
         stream.set_nonblocking(core.driver.backend() == Backend::Epoll)?;
         Ok(Stream::adopt(core, stream.into()))
@@ -193,8 +195,11 @@ impl std::fmt::Debug for Stream {
     }
 }
 
-/// Lets the kernel find out that the peer of a silent stream is gone, which nothing else would show for as long as the stream may be silent.
-pub(super) fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
+/// Sets what every connection of ours has; a listener's are inherited by what it accepts. Keep-alive lets the kernel find out that the peer
+/// of a silent stream is gone, which nothing else would show for as long as the stream may be silent.
+pub(super) fn furnish(socket: &impl AsFd) -> io::Result<()> {
+    setsockopt(socket, sockopt::TcpNoDelay, &true)?;
+    setsockopt(socket, TcpNotsentLowat, &UNSENT_BYTES_MAX)?;
     setsockopt(socket, sockopt::KeepAlive, &true)?;
     setsockopt(socket, sockopt::TcpKeepIdle, &KEEP_ALIVE_IDLE_SECONDS)?;
     setsockopt(socket, sockopt::TcpKeepInterval, &KEEP_ALIVE_PROBE_SECONDS)?;
