@@ -40,11 +40,14 @@ fn the_vetted_address_is_the_dialled_one_and_a_private_answer_is_refused() {
         "inward6.test 200 93.184.215.14",
         "private6.test 403 address",
         "mapped.test 403 address",
+        // Public, but the machine's own: what listens there is a service of this machine.
+        "own.test 403 address",
         "connections 93.184.215.14 6",
         "connections 10.20.30.40 0",
         "connections 127.0.0.1 0",
         "connections 2600:1406::14 0",
         "connections fd00::40 0",
+        "connections 93.184.215.99 0",
         "lookups flip.test 6",
         "lookups race.test 2",
     ];

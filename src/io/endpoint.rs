@@ -18,6 +18,7 @@ use crate::io::clock;
 use crate::io::facts::{Fields, Parameters};
 use crate::io::flow::Connection;
 use crate::io::held::{Found, Values};
+use crate::io::here;
 use crate::io::judge::{Judged, Request, subject_host};
 use crate::io::mcp::{Carrier, FromClient, Refusal, Session, Why};
 use crate::io::media;
@@ -107,11 +108,13 @@ impl Connection {
         let place = self.place(request, server, (method, id, has_sessions));
         let worker = Rc::clone(&self.worker);
         let vetted = RefCell::new(Vec::new());
+        let dials = matches!(way, Way::Dial(_));
         let vet = |permit: &Permit| {
             let mut refused = "name_not_found";
             let mut vetted = vetted.borrow_mut();
             vetted.clear();
             for candidate in candidates.as_slice() {
+                let via = if dials { here::whence(via, *candidate) } else { via };
                 match permit.vet(policy, *candidate, via, &worker.own) {
                     Ok(one) => vetted.push(one),
                     Err(refusal) => refused = refusal.code(),

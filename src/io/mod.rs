@@ -33,6 +33,7 @@ mod fault;
 mod flow;
 mod forward;
 mod held;
+mod here;
 mod judge;
 mod leaves;
 mod listen;

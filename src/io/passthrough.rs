@@ -16,6 +16,7 @@ use crate::io::admit::fatal;
 use crate::io::clock;
 use crate::io::door::Arrival;
 use crate::io::engine::{self, Buf, Either, Stream};
+use crate::io::here;
 use crate::io::judge::nanos_since;
 use crate::io::metrics::{self, Ending};
 use crate::io::refuse::refuse;
@@ -159,7 +160,7 @@ impl Asked<'_> {
                 refused.get_or_insert((decision, None));
                 continue;
             };
-            match permit.vet(self.policy, *candidate, via, &self.worker.own) {
+            match permit.vet(self.policy, *candidate, here::whence(via, *candidate), &self.worker.own) {
                 Ok(vetted) => {
                     addresses.push(vetted);
                     admitted.get_or_insert((decision, permit));

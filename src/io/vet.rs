@@ -8,6 +8,7 @@ use crate::audit::{DecisionFacts, Inspected, Mode, Nanos};
 use crate::io::census::Stage;
 use crate::io::clock;
 use crate::io::flow::Connection;
+use crate::io::here;
 use crate::io::judge::{Judged, Request};
 use crate::io::metrics;
 use crate::io::upstream::{Dial, Route, Upstream};
@@ -140,6 +141,8 @@ impl Connection {
                     continue;
                 }
             };
+            // A connection at hand was asked about when it was made.
+            let via = if let Way::Dial(_) = way { here::whence(via, *candidate) } else { via };
             match permit.vet(policy, *candidate, via, &self.worker.own) {
                 Ok(vetted) => {
                     if let Way::Dial(dial) = &mut way {

@@ -17,6 +17,8 @@ use super::{Policy, model};
 pub enum Via {
     /// A resolver's answer, or an address literal of the request.
     Resolved,
+    /// The same, and the address is one of this machine's own.
+    Here,
     /// `upstreams:` of the policy.
     Upstream,
 }
@@ -39,8 +41,8 @@ pub enum AddressRefusal {
     Metadata,
     /// The address is one of our own listeners.
     OwnListener,
-    /// The address is private, loopback, link-local or otherwise not globally reachable, and neither an upstream nor a `cidr` of the
-    /// winning allow names it.
+    /// The address is private, loopback, link-local, this machine's own or otherwise not globally reachable, and neither an upstream nor a
+    /// `cidr` of the winning allow names it.
     Special,
     /// Some rule has a `cidr`, and the permit was decided for no address or for another one.
     Undecided,
@@ -103,7 +105,7 @@ impl Permit {
             return Err(AddressRefusal::Undecided);
         }
         let named = via == Via::Upstream || self.allow(policy).is_some_and(|rule| names(rule, ip));
-        if is_special(ip) && !named { Err(AddressRefusal::Special) } else { Ok(Vetted(canonical)) }
+        if (is_special(ip) || via == Via::Here) && !named { Err(AddressRefusal::Special) } else { Ok(Vetted(canonical)) }
     }
 }
 

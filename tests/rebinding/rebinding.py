@@ -6,10 +6,12 @@ what is the answering origin's address or the code of the refusal. Then a line f
 often each name was looked up.
 """
 import collections
+import ctypes
 import http.client
 import json
 import os
 import pathlib
+import queue
 import socket
 import struct
 import subprocess
@@ -19,6 +21,10 @@ import time
 
 PUBLIC, PRIVATE, LOOPBACK = "93.184.215.14", "10.20.30.40", "127.0.0.1"
 PUBLIC_6, PRIVATE_6 = "2600:1406::14", "fd00::40"
+OWN = "93.184.215.99"  # public, and the machine's that the proxy runs on
+ELSEWHERE = (PUBLIC, PRIVATE, PUBLIC_6, PRIVATE_6)  # another machine's
+ALL = (PUBLIC, PRIVATE, LOOPBACK, PUBLIC_6, PRIVATE_6, OWN)
+CLONE_NEWNET = 0x40000000
 A, CNAME, AAAA = 1, 5, 28
 
 # By name: what each lookup is told, one after the other; the last for ever. A tuple is one answer of several records.
@@ -30,6 +36,7 @@ A_RECORDS = {
     "inward6.test": [PUBLIC],
     "private6.test": [()],
     "mapped.test": [()],
+    "own.test": [OWN],
 }
 AAAA_RECORDS = {"inward6.test": PRIVATE_6, "private6.test": PRIVATE_6, "mapped.test": "::ffff:10.20.30.40"}
 
@@ -42,32 +49,62 @@ def main(ringfence, folder):
     name_server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     name_server.bind(("127.0.0.53", 53))
     threading.Thread(target=answer_questions, args=(name_server,), daemon=True).start()
-    for address in (PUBLIC, PRIVATE, LOOPBACK, PUBLIC_6, PRIVATE_6):
-        listener = socket.create_server((address, 80), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
-        threading.Thread(target=serve, args=(listener, address), daemon=True).start()
+    listen((LOOPBACK, OWN))
     proxy = start(ringfence, folder)
     try:
-        for name in ["flip.test"] * 6 + ["race.test"] * 2 + ["mixed.test", "inward.test", "inward6.test", "private6.test", "mapped.test"]:
+        for name in ["flip.test"] * 6 + ["race.test"] * 2 + ["mixed.test", "inward.test", "inward6.test", "private6.test", "mapped.test", "own.test"]:
             print(name, *request(name), flush=True)
     finally:
         proxy.terminate()
         proxy.wait()
-    for address in (PUBLIC, PRIVATE, LOOPBACK, PUBLIC_6, PRIVATE_6):
+    for address in ALL:
         print("connections", address, seen[address])
     for name in ("flip.test", "race.test"):
         print("lookups", name, asked[name])
 
 
 def world(folder):
-    def ip(*words):
-        subprocess.run(["ip", *words], check=True)
-
     ip("link", "set", "lo", "up")
-    for address in (PUBLIC + "/32", PRIVATE + "/32", PUBLIC_6 + "/128", PRIVATE_6 + "/128"):
-        ip("addr", "add", address, "dev", "lo")
+    ip("addr", "add", OWN + "/32", "dev", "lo")
+    there, built = queue.Queue(), threading.Event()
+    threading.Thread(target=another_machine, args=(there, built), daemon=True).start()
+    ip("link", "add", "here", "type", "veth", "peer", "name", "there", "netns", str(there.get()))
+    for address in ("198.18.0.1/24", "fd12::1/64"):
+        ip("addr", "add", address, "dev", "here", *(["nodad"] if ":" in address else []))
+    ip("link", "set", "here", "up")
+    for address in ELSEWHERE:
+        ip("route", "add", address, "via", "fd12::2" if ":" in address else "198.18.0.2")
+    built.set()
+    there.get()
     resolv = pathlib.Path(folder, "resolv.conf")
     resolv.write_text("nameserver 127.0.0.53\n")
     subprocess.run(["mount", "--bind", resolv, "/etc/resolv.conf"], check=True)
+
+
+def another_machine(told, cabled):
+    """A thread with a network namespace of its own; whoever it starts is there too."""
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    told.put(threading.get_native_id())
+    cabled.wait()
+    ip("link", "set", "lo", "up")
+    for address in ("198.18.0.2/24", "fd12::2/64"):
+        ip("addr", "add", address, "dev", "there", *(["nodad"] if ":" in address else []))
+    ip("link", "set", "there", "up")
+    for address in ELSEWHERE:
+        ip("addr", "add", address + ("/128" if ":" in address else "/32"), "dev", "lo")
+    listen(ELSEWHERE)
+    told.put("listening")
+
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True)
+
+
+def listen(addresses):
+    for address in addresses:
+        listener = socket.create_server((address, 80), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
+        threading.Thread(target=serve, args=(listener, address), daemon=True).start()
 
 
 def start(ringfence, folder):

@@ -200,3 +200,12 @@ fn dials_the_canonical_form_of_an_address() {
     let vetted = vet(&observe, None, "::ffff:93.184.216.34", Via::Resolved).unwrap();
     assert_eq!(vetted.to_string(), "93.184.216.34:443");
 }
+
+#[test]
+fn an_address_of_this_machine_needs_a_name_like_a_private_one() {
+    let anything = policy("ringfence: v1\ndefault: allow\nrules: []\n");
+    assert_eq!(vet(&anything, None, "93.184.215.14", Via::Here), Err(AddressRefusal::Special));
+    let named = policy("ringfence: v1\nrules:\n  - allow: here\n    host: x.example\n    cidr: 93.184.215.14\n");
+    assert!(vet(&named, Some("93.184.215.14"), "93.184.215.14", Via::Here).is_ok());
+    assert!(vet(&anything, None, "93.184.215.14", Via::Upstream).is_ok());
+}
