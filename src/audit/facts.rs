@@ -291,6 +291,8 @@ pub struct OutcomeFacts<'a> {
     pub total_ns: u64,
     pub code: Option<&'a str>,
     pub error: Option<&'a str>,
+    /// The host that a redirect names. It is kept in the place of an error: a record has one of the two.
+    pub location: Option<&'a str>,
 }
 
 /// What happened to the recorder or its proxy.

@@ -179,6 +179,7 @@ pub struct Outcome<'a> {
     pub flags: u8,
     #[rkyv(with = AsString)]
     pub code: &'a str,
+    /// What went wrong; with [`flag::LOCATION`] the host that the response leads to.
     #[rkyv(with = AsString)]
     pub error: &'a str,
 }
@@ -258,6 +259,8 @@ pub mod flag {
     pub const ABORTED: u8 = 32;
     /// `arguments_digest` is set.
     pub const ARGUMENTS: u8 = 64;
+    /// `error` is the host of a redirect.
+    pub const LOCATION: u8 = 128;
 }
 
 /// A payload that was checked, borrowed from its bytes.

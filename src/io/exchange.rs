@@ -1,7 +1,7 @@
 //! One exchange with an origin: the request goes up, the response comes down. Knows nothing of policy and records; what it counts and how it ended
 //! is for [`crate::io::forward`] to put on record.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::pin::pin;
 use std::time::Instant;
 
@@ -15,6 +15,7 @@ use crate::limits::INTERIM_RESPONSES_MAX;
 use crate::parse::Progress;
 use crate::parse::framing::{self, Framing, ResponseFraming};
 use crate::parse::head::{self, Scan, Version};
+use crate::parse::location;
 
 /// What is counted while an exchange runs, for its outcome.
 #[derive(Default)]
@@ -23,6 +24,8 @@ pub(crate) struct Tally {
     pub(crate) down: Cell<u64>,
     pub(crate) status: Cell<Option<u16>>,
     pub(crate) upstream_ns: Cell<u64>,
+    /// The host that a redirect names.
+    pub(crate) leads_to: OnceCell<String>,
 }
 
 /// How an exchange ended.
@@ -222,8 +225,23 @@ impl Exchange<'_> {
             self.reusable && framing::persistent(head.version, &head.headers) && framing != ResponseFraming::UntilClose;
         let client = self.persistent && self.version == Version::Http11;
         self.tally.status.set(Some(head.status));
+        if (300..400).contains(&head.status) {
+            self.redirected(&head);
+        }
         wire::response(&head, delivery, !client, out);
         Ok(Answer::Final { framing, delivery, upstream, client })
+    }
+
+    /// A redirect is never followed; where it leads is put on record. Of several fields a client may take any: none is named then.
+    #[cold]
+    fn redirected(&self, head: &head::ResponseHead<'_>) {
+        let host = match head.headers.one("location") {
+            Ok(field) => field.and_then(location::host),
+            Err(_) => Some(location::UNREADABLE.to_owned()),
+        };
+        if let Some(host) = host {
+            let _ = self.tally.leads_to.set(host);
+        }
     }
 
     async fn body(&self, framing: ResponseFraming, delivery: Delivery, out: &mut Vec<u8>) -> Result<(), Broken> {

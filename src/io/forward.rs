@@ -146,6 +146,7 @@ impl Connection {
             bytes_up: tally.up.get(),
             bytes_down: tally.down.get(),
             upstream_ns: tally.upstream_ns.get(),
+            location: tally.leads_to.get().map(String::as_str),
             ..OutcomeFacts::default()
         };
         let mut answer = None;

@@ -9,7 +9,7 @@
 //! 3. [`framing`]: where does the body of that message end, and does the connection live on?
 //! 4. [`target`]: the one identity of what is asked for, which is what policy decides on; [`host`] and [`path`] are its two halves,
 //!    and [`query`] is what hangs on it.
-//! 5. [`chunked`]: the spans of data inside a chunked body.
+//! 5. [`chunked`]: the spans of data inside a chunked body. [`location`]: where a redirect would lead.
 //! 6. [`dns`]: the questions of the fenced program, and the stub's answers.
 //! 7. [`json`]: the tokens of a body, strictly, and values by pointer.
 //! 8. [`sse`]: the events of a stream.
@@ -28,6 +28,7 @@ pub mod head;
 pub mod header;
 pub mod host;
 pub mod json;
+pub mod location;
 pub mod path;
 pub mod query;
 pub mod rpc;

@@ -124,7 +124,10 @@ impl<'a> Outcome<'a> {
     pub(in super::super) fn new(id: DecisionId, facts: &OutcomeFacts<'a>) -> Self {
         let mut flags = 0;
         let code = cut(facts.code.unwrap_or(""), AUDIT_OUTCOME_TEXT_BYTES_MAX, &mut flags);
-        let error = cut(facts.error.unwrap_or(""), AUDIT_OUTCOME_TEXT_BYTES_MAX, &mut flags);
+        let error = cut(facts.error.or(facts.location).unwrap_or(""), AUDIT_OUTCOME_TEXT_BYTES_MAX, &mut flags);
+        if facts.error.is_none() && facts.location.is_some() {
+            flags |= flag::LOCATION;
+        }
         Self {
             id: id.0.to_be_bytes(),
             bytes_up: facts.bytes_up,

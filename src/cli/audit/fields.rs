@@ -46,7 +46,7 @@ pub(super) trait Sink {
 }
 
 /// Every name that [`visit`] gives, in its order; nested ones with a dot. For formats with columns.
-pub(super) const NAMES: [&str; 54] = [
+pub(super) const NAMES: [&str; 55] = [
     "seq",
     "time",
     "kind",
@@ -88,6 +88,7 @@ pub(super) const NAMES: [&str; 54] = [
     "latency_ns.upstream",
     "latency_ns.total",
     "error",
+    "location",
     "truncated",
     "version",
     "process",
@@ -213,7 +214,8 @@ fn outcome(record: &ArchivedOutcome<'_>, sink: &mut impl Sink, scratch: &mut Scr
         let both = [("upstream", upstream), ("total", total)];
         sink.field(name!("latency_ns"), Value::Map(if upstream == 0 { &both[1..] } else { &both }));
     }
-    some(sink, name!("error"), &record.error);
+    let leads = record.flags & flag::LOCATION != 0;
+    some(sink, if leads { name!("location") } else { name!("error") }, &record.error);
     truncated(sink, record.flags);
 }
 

@@ -62,6 +62,7 @@ pub(super) enum Recorded {
         code: String,
         up: u64,
         down: u64,
+        leads: Option<String>,
     },
 }
 
@@ -449,6 +450,7 @@ impl Recorded {
             code: outcome.code.as_str().to_owned(),
             up: outcome.bytes_up.to_native(),
             down: outcome.bytes_down.to_native(),
+            leads: (outcome.flags & record::flag::LOCATION != 0).then(|| outcome.error.as_str().to_owned()),
         }
     }
 

@@ -27,6 +27,7 @@ on_both! {
     strips_what_belongs_to_one_hop
     a_client_that_hangs_up_ends_the_wait_for_the_origin
     terminates_tls_and_keeps_the_connection
+    a_redirect_is_not_followed_and_where_it_leads_is_on_record
 }
 
 fn forwards_a_get_and_puts_both_records(choice: Choice) {
@@ -54,7 +55,7 @@ fn forwards_a_get_and_puts_both_records(choice: Choice) {
                 path: "/a".into(),
                 status: 0
             },
-            Recorded::Outcome { status: 200, code: String::new(), up: 0, down: 5 },
+            Recorded::Outcome { status: 200, code: String::new(), up: 0, down: 5, leads: None },
         ]
     );
 }
@@ -73,7 +74,7 @@ fn forwards_a_body_with_a_length(choice: Choice) {
     assert!(response(&mut client).unwrap().starts_with("HTTP/1.1 201 Created\r\n"));
     assert!(seen.recv().unwrap().unwrap().ends_with("Content-Length: 10\r\n\r\nhelloworld"));
     drop(client);
-    assert!(proxy.stop().contains(&Recorded::Outcome { status: 201, code: String::new(), up: 10, down: 0 }));
+    assert!(proxy.stop().contains(&Recorded::Outcome { status: 201, code: String::new(), up: 10, down: 0, leads: None }));
 }
 
 fn forwards_a_chunked_body_both_ways(choice: Choice) {
@@ -96,7 +97,7 @@ fn forwards_a_chunked_body_both_ways(choice: Choice) {
         asked,
         "POST / HTTP/1.1\r\nHost: origin.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
     );
-    assert!(proxy.stop().contains(&Recorded::Outcome { status: 200, code: String::new(), up: 5, down: 5 }));
+    assert!(proxy.stop().contains(&Recorded::Outcome { status: 200, code: String::new(), up: 5, down: 5, leads: None }));
 }
 
 fn answers_pipelined_requests_in_order(choice: Choice) {
@@ -325,4 +326,23 @@ fn request_head(stream: &mut impl Read) {
         stream.read_exact(&mut octet).unwrap();
         head.push(octet[0]);
     }
+}
+
+fn a_redirect_is_not_followed_and_where_it_leads_is_on_record(choice: Choice) {
+    let (address, seen) = origin(|mut stream| {
+        let asked = request(&mut stream);
+        stream
+            .write_all(
+                b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/latest\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            )
+            .unwrap();
+        asked
+    });
+    let proxy = Proxy::start(choice, address, 80, ALLOW);
+    let answer = proxy.ask(b"GET / HTTP/1.1\r\nHost: origin.test\r\n\r\n");
+    assert!(answer.contains("Location: http://169.254.169.254/latest\r\n"), "it is the client's to see: {answer}");
+    assert!(seen.recv().unwrap().is_some());
+    let leads = Some("169.254.169.254".to_owned());
+    let outcome = Recorded::Outcome { status: 302, code: String::new(), up: 0, down: 0, leads };
+    assert_eq!(proxy.stop()[1..], [outcome]);
 }
