@@ -1,9 +1,10 @@
 //! What the audit log costs and carries: `cargo bench --bench audit [producer|path|read]`.
 //!
 //! `producer`: what one record costs the worker's thread, beside a `crossbeam` queue and `tracing-appender`, each with its consumer at work.
-//! `path`: records a second from facts to a synced, chained, signed log, as fast as producers go; nothing may be lost. `read`: the log
-//! that `path` wrote, read and verified. Environment: `RINGFENCE_BENCH_FOLDER` (default: /dev/shm), `RINGFENCE_BENCH_SECONDS` (default: 5),
-//! `RINGFENCE_BENCH_PRODUCERS` (default: 1).
+//! `path`: records a second from facts to a synced, chained, signed log, as fast as producers go or at a rate; nothing may be lost. `read`: the
+//! log that `path` wrote, read and verified. Environment: `RINGFENCE_BENCH_FOLDER` (default: /dev/shm), `RINGFENCE_BENCH_SECONDS` (default: 5),
+//! `RINGFENCE_BENCH_PRODUCERS` (default: 1), `RINGFENCE_BENCH_RATE` (records a second of each producer; default: as fast as it goes),
+//! `RINGFENCE_BENCH_KEEP` (octets of the log that are kept, so that a long run fits in memory; each segment is read before it goes).
 
 #![allow(
     clippy::unwrap_used,
@@ -24,7 +25,7 @@ use ringfence::audit::read::{self, Check};
 use ringfence::audit::record::Body;
 use ringfence::audit::verify::{self, Trust, Verdict as Verified};
 use ringfence::audit::{
-    DecisionFacts, Inspected, Nanos, OutcomeFacts, Producer, Scheme, Verdict, Writer, WriterOptions,
+    DecisionFacts, Inspected, Nanos, OutcomeFacts, Producer, Retention, Scheme, Seat, Verdict, Writer, WriterOptions,
 };
 
 /// Calls that are timed one by one.
@@ -69,12 +70,14 @@ fn facts() -> DecisionFacts<'static> {
     }
 }
 
-fn start(root: &Path, rings: usize) -> (Writer, Vec<ringfence::audit::Seat>) {
-    Writer::start(WriterOptions::new(root.join("log"), root.join("state"), rings)).unwrap()
+fn start(root: &Path, rings: usize) -> (Writer, Vec<Seat>) {
+    let mut options = WriterOptions::new(root.join("log"), root.join("state"), rings);
+    options.retention = Retention { bytes: setting("KEEP"), age: None };
+    Writer::start(options).unwrap()
 }
 
-fn seconds() -> u64 {
-    std::env::var("RINGFENCE_BENCH_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(format!("RINGFENCE_BENCH_{name}")).ok().map(|text| text.parse().unwrap())
 }
 
 /// Times single calls in bursts, takes the cost of the clock off, and prints percentiles in nanoseconds.
@@ -147,33 +150,22 @@ fn producer(folder: &Path) {
 }
 
 fn path(root: &Path) {
-    let producers = std::env::var("RINGFENCE_BENCH_PRODUCERS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let producers = setting("PRODUCERS").unwrap_or(1) as usize;
     let (writer, seats) = start(root, producers);
-    let stop = Arc::new(AtomicBool::new(false));
-    let begun = Instant::now();
-    let threads: Vec<_> = seats
-        .into_iter()
-        .map(|seat| {
-            let stop = Arc::clone(&stop);
-            std::thread::spawn(move || {
-                let (producer, facts, mut taken, mut full) = (seat.take(), facts(), 0_u64, 0_u64);
-                while !stop.load(Ordering::Relaxed) {
-                    if producer.deny(Nanos(taken), &facts).is_ok() {
-                        taken += 1;
-                    } else {
-                        full += 1;
-                        // As a worker that refuses would be: busy with something else.
-                        std::thread::yield_now();
-                    }
-                }
-                (taken, full)
-            })
-        })
-        .collect();
-    let (mut memory, end) = (Vec::new(), begun + Duration::from_secs(seconds()));
+    let (stop, begun) = (Arc::new(AtomicBool::new(false)), Instant::now());
+    let produce = |seat: Seat| {
+        let stop = Arc::clone(&stop);
+        std::thread::spawn(move || produce(seat, &stop))
+    };
+    let threads: Vec<_> = seats.into_iter().map(produce).collect();
+    let (mut memory, end) = (Vec::new(), begun + Duration::from_secs(setting("SECONDS").unwrap_or(5)));
+    let mut count = Count::default();
     while Instant::now() < end {
         std::thread::sleep(Duration::from_millis(500).min(end.saturating_duration_since(Instant::now())));
         memory.push(resident_kib());
+        if setting("KEEP").is_some() {
+            count.read_finished(&root.join("log"));
+        }
     }
     stop.store(true, Ordering::Relaxed);
     let (taken, full) = threads
@@ -182,15 +174,14 @@ fn path(root: &Path) {
         .fold((0, 0), |sum, each| (sum.0 + each.0, sum.1 + each.1));
     let summary = writer.finish().unwrap();
     let took = begun.elapsed();
-    let (records, lost) = counted(&root.join("log"));
-    let bytes = bytes(&root.join("log"));
-    assert_eq!(records, taken, "every record that was taken is there");
-    assert_eq!(lost, full, "and every other one is counted");
+    count.read(&root.join("log"), u64::MAX);
+    assert_eq!(count.records, taken, "every record that was taken is there");
+    assert_eq!(count.lost, full, "and every other one is counted");
     let rate = |number: u64| number as f64 / took.as_secs_f64();
     println!(
         "whole path: {:.0} records a second, {:.0} MB a second, for {took:.1?} with {producers} producer(s); {} records, 0 lost, {full} refused by a full ring",
         rate(summary.records),
-        rate(bytes) / 1e6,
+        rate(count.bytes) / 1e6,
         summary.records,
     );
     let third = memory.len() / 3;
@@ -200,27 +191,70 @@ fn path(root: &Path) {
         memory.last().copied().unwrap_or(0),
         memory.iter().max().copied().unwrap_or(0)
     );
-    println!("the folder itself, written in sequence: {:.0} MB a second", sequential(root, bytes.min(1 << 30)) / 1e6);
+    println!("the folder itself, written in sequence: {:.0} MB a second", sequential(root, count.bytes.min(1 << 30)) / 1e6);
 }
 
-/// Decisions on record, and what gaps count.
-fn counted(log: &Path) -> (u64, u64) {
-    let (mut records, mut lost) = (0, 0);
-    for segment in read::segments(log).unwrap() {
-        let mut reader = read::open(&segment.path, Check::Sums).unwrap();
-        while let Some(frame) = reader.next().unwrap() {
-            match frame.body().unwrap() {
-                Body::Decision(_) => records += 1,
-                Body::Gap(gap) => lost += gap.denies.to_native(),
-                _ => {}
+/// Records until it is told to stop; how many were taken, and how many a full ring refused.
+fn produce(seat: Seat, stop: &AtomicBool) -> (u64, u64) {
+    let (producer, facts, mut taken, mut full) = (seat.take(), facts(), 0_u64, 0_u64);
+    let (rate, begun) = (setting("RATE"), Instant::now());
+    while !stop.load(Ordering::Relaxed) {
+        // A clock reading for each burst, not for each record.
+        if let Some(rate) = rate
+            && taken.is_multiple_of(BURST as u64)
+            && begun.elapsed().as_nanos() < u128::from(taken) * 1_000_000_000 / u128::from(rate)
+        {
+            std::thread::sleep(Duration::from_micros(100));
+            continue;
+        }
+        if producer.deny(Nanos(taken), &facts).is_ok() {
+            taken += 1;
+        } else {
+            full += 1;
+            // As a worker that refuses would be: busy with something else.
+            std::thread::yield_now();
+        }
+    }
+    (taken, full)
+}
+
+/// What stands in the segments that were read so far, each of them once.
+#[derive(Default)]
+struct Count {
+    /// Decisions.
+    records: u64,
+    /// What gaps count.
+    lost: u64,
+    bytes: u64,
+    /// The last segment that was read.
+    last: u64,
+}
+
+impl Count {
+    /// Everything but the segment that is being written.
+    fn read_finished(&mut self, log: &Path) {
+        let newest = read::segments(log).unwrap().last().map_or(0, |segment| segment.number);
+        self.read(log, newest);
+    }
+
+    fn read(&mut self, log: &Path, before: u64) {
+        for segment in read::segments(log).unwrap() {
+            if segment.number <= self.last || segment.number >= before {
+                continue;
+            }
+            assert!(self.last == 0 || segment.number == self.last + 1, "a segment went before it was read: keep more");
+            self.last = segment.number;
+            self.bytes += std::fs::metadata(&segment.path).unwrap().len();
+            let mut reader = read::open(&segment.path, Check::Sums).unwrap();
+            while let Some(frame) = reader.next().unwrap() {
+                match frame.body().unwrap() {
+                    Body::Decision(_) => self.records += 1,
+                    Body::Gap(gap) => self.lost += gap.denies.to_native(),
+                    _ => {}
+                }
             }
         }
     }
-    (records, lost)
-}
-
-fn bytes(log: &Path) -> u64 {
-    read::segments(log).unwrap().iter().map(|segment| std::fs::metadata(&segment.path).unwrap().len()).sum()
 }
 
 /// Octets a second of the same amount in writes and syncs of the writer's own size.
