@@ -1,7 +1,7 @@
 //! What is printed for users to type or to mount, read as it stands.
 
 use super::engine::{Engine, repository};
-use super::util::{Finished, Program};
+use super::util::Finished;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -24,7 +24,11 @@ pub(crate) fn run_in_one_shell(engine: &Engine, folder: &Path, lines: &[String])
     command.args(["-e", "-x", "-c", &lines.join("\n")]).current_dir(folder);
     command.env("GIT_CONFIG_COUNT", "2").env("GIT_CONFIG_KEY_0", format!("url.{}.insteadOf", repository().display()));
     command.env("GIT_CONFIG_VALUE_0", url).env("GIT_CONFIG_KEY_1", "safe.directory").env("GIT_CONFIG_VALUE_1", "*");
-    Program::start(engine.speak_to(&mut command)).finish()
+    // Not by the line: an image is built on the way, and a linker that optimises says nothing for minutes.
+    let output = engine.speak_to(&mut command).output().expect("bash starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let stdout = text(&output.stdout).lines().map(str::to_owned).collect();
+    Finished { status: output.status, stdout, stderr: text(&output.stderr) }
 }
 
 /// The rules of a seccomp profile, one for each system call: its name, and under which conditions what becomes of it.
