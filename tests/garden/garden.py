@@ -195,8 +195,8 @@ def compare(name, log, audit, bodies, options):
 
 
 def key_of(method, target, length):
-    number = re.search(r"/([gs])/(\d+)", target or "")
-    # Without its number it goes by its path; the log has that with escapes decoded and the query apart.
+    number = re.search(r"/([gs])/(\d+)(?=[/?]|$)", target or "")
+    # Without its number, or with one that was mutated (/g/6:68 is not number 6), it goes by its path; the log has that with escapes decoded and the query apart.
     return (method, number.group(0) if number else unquote((target or "").split("?")[0]), length)
 
 

@@ -8,7 +8,7 @@ import hashlib
 import re
 
 # From the blank behind the method, which many octets could be: looking for its beginning would be quadratic.
-LINE = re.compile(rb" (/[gs]/\d+)[!-~]* HTTP/1\.[01]\r\n")
+LINE = re.compile(rb" (/[gs]/\d+)(?:[/?][!-~]*)? HTTP/1\.[01]\r\n")
 SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r\n")
 
 
