@@ -106,6 +106,10 @@ pub const POLICY_YAML_DEPTH_MAX: usize = 24;
 pub const POLICY_YAML_ALIASES_MAX: usize = 1_000;
 /// Most pairs of a deny and another rule that are compared to warn of rules that can never win; beyond, loading would take long.
 pub const POLICY_LINT_PAIRS_MAX: usize = 1_000_000;
+/// Most rules of one policy of AGT's, over all files that it extends: they are walked one by one.
+pub const AGT_RULES_MAX: usize = 20_000;
+/// Most files that one policy names beside its own.
+pub const POLICY_FILES_MAX: usize = 256;
 /// Most problems that loading one policy names.
 pub const POLICY_PROBLEMS_MAX: usize = 1_000;
 /// Ways in which a new policy is weaker that one line of the log names.

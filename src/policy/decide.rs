@@ -38,6 +38,10 @@ pub enum Code {
     Default,
     /// The host is an instance metadata service, which is never reached.
     Metadata,
+    /// A handshake or list message, under a policy of AGT's: these speak of calls, and some call could pass.
+    Opening,
+    /// The rules of an AGT policy could not be evaluated: a value of the wrong type, one that cannot be read, a limit of steps.
+    Evaluation,
 }
 
 impl Code {
@@ -46,6 +50,8 @@ impl Code {
         match self {
             Code::Default => "default",
             Code::Metadata => "metadata",
+            Code::Opening => "opening",
+            Code::Evaluation => "policy_error",
         }
     }
 }
@@ -74,9 +80,11 @@ pub struct Decision<'p> {
     /// Why, if no rule decided.
     pub code: Option<Code>,
     /// The allow that lets the request go, also beneath a denial that is not enforced.
-    allow: Option<u32>,
-    address: Option<IpAddr>,
-    policy: &'p Policy,
+    pub(super) allow: Option<u32>,
+    /// The limit of an AGT rule under which an allow stands.
+    pub(super) limit: Option<u32>,
+    pub(super) address: Option<IpAddr>,
+    pub(super) policy: &'p Policy,
 }
 
 /// The right to forward one decided request; only [`Decision::admit`] makes one.
@@ -84,6 +92,7 @@ pub struct Decision<'p> {
 #[must_use]
 pub struct Permit {
     pub(super) allow: Option<u32>,
+    pub(super) limit: Option<u32>,
     pub(super) address: Option<IpAddr>,
     pub(super) policy: [u8; 32],
 }
@@ -106,7 +115,7 @@ impl<'p> Decision<'p> {
         if self.verdict == Verdict::Deny && self.enforced {
             return Err(Denial { rule: self.rule, code: self.code });
         }
-        Ok(Permit { allow: self.allow, address: self.address, policy: *self.policy.digest() })
+        Ok(Permit { allow: self.allow, limit: self.limit, address: self.address, policy: *self.policy.digest() })
     }
 }
 
@@ -120,6 +129,9 @@ impl Permit {
     /// admitted: decisions only look. False when another worker took the last token since the decision, which is then to be made again.
     #[must_use]
     pub fn take(&self, policy: &Policy, subject: &Subject<'_>) -> bool {
+        if let (Some(ruleset), Some(limit)) = (&policy.agt, self.limit) {
+            return ruleset.take(limit, subject.agent, subject.time_ns);
+        }
         let rate = self.allow(policy).filter(|rule| !rule.only_opens(subject)).and_then(|rule| rule.rate.as_ref());
         rate.is_none_or(|rate| rate.take(subject.agent, subject.time_ns))
     }
@@ -169,6 +181,11 @@ impl Policy {
     /// What has not been looked at makes denies and allows at most more, so the outcome is the same whatever it holds if it is the same at
     /// both ends: with it unreadable, which every deny and no allow takes, and the other way round.
     pub fn ask(&self, subject: &Subject<'_>) -> Answer<'_> {
+        if let Some(ruleset) = &self.agt
+            && !is_metadata(subject.host)
+        {
+            return self.ask_by(ruleset, subject, false);
+        }
         if !subject.is_open() {
             return Answer::Decided(self.decide_as_given(subject));
         }
@@ -189,6 +206,12 @@ impl Policy {
     /// Decides again about a request that was admitted and is under way; nothing where that depends on what nobody has looked at. Its token is
     /// taken already, so a bucket that is empty now stops nothing.
     pub fn admits_still(&self, subject: &Subject<'_>) -> Option<Decision<'_>> {
+        if let Some(ruleset) = &self.agt
+            && !is_metadata(subject.host)
+        {
+            let Answer::Decided(decision) = self.ask_by(ruleset, subject, true) else { return None };
+            return Some(decision);
+        }
         let Answer::Decided(decision) = self.ask(subject) else { return None };
         if decision.rule.is_some() || decision.verdict == Verdict::Allow || decision.code != Some(Code::Default) {
             return Some(decision);
@@ -218,6 +241,7 @@ impl Policy {
             rule: None,
             code: None,
             allow: None,
+            limit: None,
             address: None,
             policy: self,
         };
@@ -225,6 +249,9 @@ impl Policy {
             decision.address = subject.dialled();
             decision.code = Some(Code::Metadata);
             return decision;
+        }
+        if let Some(ruleset) = &self.agt {
+            return self.decide_by(ruleset, subject);
         }
         let enforce = self.model.mode == Mode::Enforce;
         let rules = &self.model.rules;

@@ -25,7 +25,7 @@ pub struct Explanation {
     /// Its remedy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
-    /// Why, if no rule decided: `default` or `metadata`.
+    /// Why, if no rule decided: `default`, `metadata`, and under AGT's policies `opening` and `policy_error`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
     /// All rules that match, in the order of the file.
@@ -47,6 +47,9 @@ pub struct Missed {
 /// Explains what [`Policy::decide`] decides about a subject.
 pub fn explain(policy: &Policy, subject: &Subject<'_>) -> Explanation {
     let subject = &subject.settled();
+    if let Some(ruleset) = &policy.agt {
+        return policy.explain_by(ruleset, subject);
+    }
     let decision = policy.decide(subject);
     let matched = policy.rules().iter().filter(|rule| rule.failed(subject).is_none());
     let missable = decision.verdict == Verdict::Deny && decision.code != Some(Code::Metadata);

@@ -5,6 +5,7 @@
 //! knows no sockets, clocks, files or environment.
 
 mod address;
+mod agt;
 mod cover;
 mod decide;
 pub(crate) mod document;
@@ -51,11 +52,13 @@ pub use rate::{Period, Rate};
 pub use reach::{Place as ReachPlace, Way};
 pub use regexes::Regex;
 pub use schema::schema;
-pub use subject::{Direction, Host, Look, Lookup, Mcp, Scheme, Subject, Value};
+pub use subject::{Direction, Host, Look, Lookup, Mcp, Scheme, Stage, Subject, Value};
 pub use weaken::Weakening;
 pub use when::{Times, When};
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
 
 use model::Model;
 use problem::Problems;
@@ -68,6 +71,55 @@ pub struct Source<'a> {
     pub name: &'a str,
     /// The text.
     pub text: &'a str,
+}
+
+/// What a policy is read with besides its text. Only policies of AGT's ask for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'t> {
+    /// `--agt-unsupplied`: fields that ringfence cannot supply and that count as missing.
+    pub unsupplied: &'t [String],
+    /// The files that the policy names beside its own.
+    pub files: &'t dyn Files,
+}
+
+/// The files that a policy names beside its own, by plain paths from its folder: `/` between parts, none of them `.` or `..`.
+pub trait Files: fmt::Debug {
+    /// The contents of a file.
+    ///
+    /// # Errors
+    /// Why it cannot be read, for people.
+    fn read(&self, path: &str) -> Result<Vec<u8>, String>;
+
+    /// The regular files in and below a folder, sorted.
+    ///
+    /// # Errors
+    /// Why it cannot be read, for people.
+    fn list(&self, folder: &str) -> Result<Vec<String>, String>;
+}
+
+/// For a text that stands alone.
+#[derive(Debug, Clone, Copy)]
+pub struct NoFiles;
+
+impl Files for NoFiles {
+    fn read(&self, _path: &str) -> Result<Vec<u8>, String> {
+        Err("other files are not read here".to_owned())
+    }
+
+    fn list(&self, _folder: &str) -> Result<Vec<String>, String> {
+        Err("other files are not read here".to_owned())
+    }
+}
+
+/// A rule as people are told of it, of whatever language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outline<'p> {
+    /// Its name.
+    pub name: &'p str,
+    /// What it does, in its language's word.
+    pub effect: &'p str,
+    /// Where it stands in its file.
+    pub place: Place,
 }
 
 /// What loading a policy gave.
@@ -89,20 +141,29 @@ pub struct Policy {
     needs_address: bool,
     /// Sorted.
     body_pointers: Box<[Box<str>]>,
+    /// A policy in one of AGT's languages. Its model is empty but for the mode.
+    agt: Option<Arc<agt::Ruleset>>,
 }
 
 /// The policy of `run` without `--policy`: everything public is allowed and recorded. Private, link-local and metadata addresses are
 /// denied by [`Permit::vet`], as under every policy.
 const OBSERVE: &str = "ringfence: v1\ndefault: allow\nrules: []\n";
 
-/// Checks and compiles a policy.
+/// Checks and compiles a policy that stands alone.
 pub fn load(source: Source<'_>) -> Loaded {
+    load_with(source, &Terms { unsupplied: &[], files: &NoFiles })
+}
+
+/// Checks and compiles a policy: a native one, or one of AGT's by its keys.
+pub fn load_with(source: Source<'_>, terms: &Terms<'_>) -> Loaded {
     let mut problems = Problems::new(source.name);
-    let model = native::read(source.text, &mut problems);
-    if let Some(model) = &model {
-        lint::lint(model, &mut problems);
-    }
-    let policy = model.map(|model| Policy::compile(model, source.text));
+    let policy = native::open(source.text, &mut problems).and_then(|entries| match agt::recognise(&entries) {
+        Some(kind) => agt::read(kind, (source.text, &entries), terms, &mut problems).map(Policy::of_agt),
+        None => native::read(&entries, &mut problems).map(|model| {
+            lint::lint(&model, &mut problems);
+            Policy::compile(model, source.text)
+        }),
+    });
     Loaded { problems: problems.into_sorted(), policy }
 }
 
@@ -124,10 +185,16 @@ impl Policy {
         let body_pointers = body_pointers.into_iter().collect();
         let table = Table::compile(&model.rules);
         let servers = servers::Servers::of(&model);
-        Policy { digest: bytes, model, table, servers, needs_address, body_pointers }
+        Policy { digest: bytes, model, table, servers, needs_address, body_pointers, agt: None }
     }
 
-    /// SHA-256 of the policy's text.
+    fn of_agt(read: agt::Read) -> Policy {
+        let model = Model { mode: read.mode, ..Model::empty() };
+        let policy = Policy::compile(model, "");
+        Policy { digest: read.digest, agt: Some(Arc::new(read.ruleset)), ..policy }
+    }
+
+    /// SHA-256 of the policy's text; where it names other files, over these too.
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
     }
@@ -149,9 +216,47 @@ impl Policy {
         self.model.default
     }
 
-    /// The rules in the order of the file.
+    /// The rules in the order of the file. A policy of AGT's has none of these; see [`Policy::outline`].
     pub fn rules(&self) -> &[Rule] {
         &self.model.rules
+    }
+
+    /// The rules of whatever language as people are told of them, in the order of the file.
+    pub fn outline(&self) -> Vec<Outline<'_>> {
+        if let Some(ruleset) = &self.agt {
+            return ruleset.outline();
+        }
+        let outlines = self.rules().iter().map(|rule| Outline {
+            name: &rule.name,
+            effect: match (rule.effect, rule.monitor) {
+                (Effect::Allow, _) => "allow",
+                (Effect::Deny, false) => "deny",
+                (Effect::Deny, true) => "deny, watched",
+            },
+            place: rule.place,
+        });
+        outlines.collect()
+    }
+
+    /// Whether the policy is in one of AGT's languages.
+    pub fn is_agt(&self) -> bool {
+        self.agt.is_some()
+    }
+
+    /// The files that were read besides the policy's own, by paths from its folder.
+    pub fn files(&self) -> &[Box<str>] {
+        self.agt.as_ref().map(|ruleset| ruleset.files()).unwrap_or_default()
+    }
+
+    /// A field that some rule of an AGT policy reads and that subjects never have: HTTP requests, or with `messages` MCP messages.
+    pub fn unsupplied(&self, messages: bool) -> Option<&str> {
+        let origin = if messages { agt::Origin::Message } else { agt::Origin::Request };
+        self.agt.as_ref()?.unsupplied(origin)
+    }
+
+    /// Whether some rule reads what is decided at this stage, whatever its text.
+    pub fn reads(&self, stage: Stage<'_>) -> bool {
+        self.agt.as_ref().map_or(stage == Stage::Request, |ruleset| ruleset.reads(stage))
     }
 
     /// Whether some rule has a `cidr`, so that a request must be decided again for the address that would be dialled.
@@ -187,6 +292,9 @@ impl Policy {
         }
         if self.model.mode == Mode::Monitor {
             return true;
+        }
+        if let Some(ruleset) = &self.agt {
+            return self.may_admit_by(ruleset, &Subject { host, ..Subject::EMPTY }, (false, false));
         }
         let may = |kind, alone| self.table.may_match(kind, host, alone, &self.model.rules);
         let admits = self.model.default == Effect::Allow || self.servers.admits(host);
@@ -226,7 +334,8 @@ impl Policy {
     /// The JSON pointers of the arguments of messages that some rule speaks about.
     pub fn argument_pointers(&self) -> impl Iterator<Item = &str> {
         let named = self.model.rules.iter().flat_map(|rule| rule.when.arguments.iter().flatten());
-        named.map(|named| &*named.name)
+        let of_agt = self.agt.iter().flat_map(|ruleset| ruleset.arguments());
+        named.map(|named| &*named.name).chain(of_agt.map(|pointer| &**pointer))
     }
 
     /// Whether TLS to a host is passed through unread, where a decision about a [`Subject::tunnel`] allows it.
@@ -246,11 +355,15 @@ impl Policy {
 
     /// How this policy is weaker than another; certain where it is not at all.
     pub fn weakenings(&self, old: &Policy) -> Vec<Weakening> {
-        weaken::weakenings(&old.model, &self.model)
+        let mut found = weaken::weakenings(&old.model, &self.model);
+        if (self.is_agt() || old.is_agt()) && self.digest != old.digest {
+            found.push(Weakening::Dialect);
+        }
+        found
     }
 
     /// Heap bytes of the compiled table; the rules' own texts are not counted.
     pub fn table_bytes(&self) -> usize {
-        self.table.bytes()
+        self.table.bytes() + self.agt.as_ref().map_or(0, |ruleset| ruleset.bytes())
     }
 }

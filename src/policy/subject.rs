@@ -4,6 +4,7 @@
 //! decoded, lower-cased or resolved again. What costs work to find out (header fields, parameters, bodies, arguments) is asked for by
 //! name through [`Lookup`], and only when a rule that could still win needs it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -74,8 +75,22 @@ pub struct Subject<'a> {
     pub mcp: Option<Mcp<'a>>,
     /// The connection is to be passed through unread, so that rules with other than address conditions say nothing about it.
     pub tunnel: bool,
+    /// What of a call is decided. Native rules speak of requests and messages alone; AGT's policies of other stages too.
+    pub stage: Stage<'a>,
     /// The time of the request: nanoseconds since the Unix epoch.
     pub time_ns: u64,
+}
+
+/// What of a call is decided.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Stage<'a> {
+    /// The request or message itself.
+    #[default]
+    Request,
+    /// A tool as its server describes it, before a client is shown it; by its name and its description.
+    Description(&'a str),
+    /// What a tool has answered, before its caller gets it; by the texts of the answer.
+    Response(&'a str),
 }
 
 /// What is known of facts that a policy asks for by name.
@@ -96,6 +111,11 @@ pub enum Look<'a> {
 pub trait Lookup: fmt::Debug {
     /// Calls `found` with every value under this name, in order; not at all when there is none.
     fn values(&self, name: &str, found: &mut dyn FnMut(Value<'_>));
+
+    /// All of it as it came: the query as it was sent, arguments and bodies as one strict JSON text. Nothing where that is not kept.
+    fn text(&self) -> Option<Cow<'_, [u8]>> {
+        None
+    }
 }
 
 /// One value of a request.
@@ -182,6 +202,7 @@ impl Subject<'static> {
         body: Look::Absent,
         mcp: None,
         tunnel: false,
+        stage: Stage::Request,
         time_ns: 0,
     };
 }

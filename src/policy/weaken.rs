@@ -31,6 +31,8 @@ pub enum Weakening {
     Server(Box<str>),
     /// There are too many changed rules to compare.
     Many,
+    /// The policy, or the one before, is AGT's, in which order carries meaning: such policies are not compared rule by rule.
+    Dialect,
 }
 
 impl fmt::Display for Weakening {
@@ -43,6 +45,7 @@ impl fmt::Display for Weakening {
             Self::Upstream(host) => write!(f, "`{host}` is dialled elsewhere"),
             Self::Passthrough(host) => write!(f, "`{host}` passes through unread"),
             Self::Server(name) => write!(f, "the MCP server `{name}` is declared otherwise"),
+            Self::Dialect => f.write_str("an AGT policy has changed, and what it lets go is not compared"),
             Self::Many => f.write_str("too many rules have changed to be compared"),
         }
     }

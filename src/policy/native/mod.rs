@@ -26,8 +26,8 @@ pub(super) use hosts::Groups;
 
 const KEYS: [&str; 8] = ["ringfence", "mode", "default", "hosts", "upstreams", "mcp_servers", "rules", "tls"];
 
-/// Reads a policy text. Problems go to `problems`; without an error there is a model.
-pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Model> {
+/// The keys of a policy text, native or not. Problems go to `problems`.
+pub(super) fn open(text: &str, problems: &mut Problems) -> Option<Vec<Entry>> {
     let start = Place { line: 1, column: 1 };
     if text.len() > limits::POLICY_BYTES_MAX {
         let most = limits::POLICY_BYTES_MAX / (1024 * 1024);
@@ -41,15 +41,19 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Model> {
             return None;
         }
     };
-    let entries = match node.value {
-        Value::Map(entries) => entries,
+    match node.value {
+        Value::Map(entries) => Some(entries),
         other => {
             let message = format!("a policy is a map, this is {}", other.describe());
             problems.error(start, message, "begin with `ringfence: v1`");
-            return None;
+            None
         }
-    };
-    let model = read_entries(&entries, problems);
+    }
+}
+
+/// Reads a native policy. Without an error there is a model.
+pub(super) fn read(entries: &[Entry], problems: &mut Problems) -> Option<Model> {
+    let model = read_entries(entries, problems);
     (!problems.has_errors()).then_some(model)
 }
 
