@@ -3,12 +3,16 @@
 //! Policies are of the kinds people write: one rule per host, one host with a rule per path, rules that differ in everything. Each line gives
 //! percentiles over batches of distinct subjects, so that no branch predictor learns one of them by heart; a batch is 64 decisions,
 //! because one is shorter than a clock reading is exact. `linear` is the same policy walked rule by rule.
+//!
+//! `cargo bench --bench decide -- agt [FILE]` measures a policy of AGT's with 1,500 patterns over one field; `-- agt-policy` prints it.
 
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::Instant;
 
-use ringfence::policy::{Host, Policy, Scheme, Source, Subject, load};
+use ringfence::policy::{
+    Direction, Host, Look, Mcp, NoFiles, Policy, Scheme, Source, Stage, Subject, Terms, load, load_with,
+};
 
 const BATCH: usize = 64;
 
@@ -60,6 +64,12 @@ const KINDS: [Kind; 4] = [
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
     if let Some(kind) = arguments.next() {
+        if kind == "agt-policy" {
+            return print!("{}", agt_policy());
+        }
+        if kind == "agt" {
+            return agt(arguments.next());
+        }
         return count(&kind, arguments.next().and_then(|rules| rules.parse().ok()).unwrap_or(10));
     }
     println!(
@@ -71,6 +81,80 @@ fn main() {
             measure(kind, rules);
         }
     }
+}
+
+/// A v4 document of AGT's with 1,500 patterns over one field of 1 KB: one of our making, or the file at a path.
+/// `bench/agt_search.py` walks the same file rule by rule.
+fn agt(file: Option<String>) {
+    let text = match file.map(std::fs::read_to_string) {
+        None => agt_policy(),
+        Some(Ok(text)) => text,
+        Some(Err(error)) => return eprintln!("{error}"),
+    };
+    let started = Instant::now();
+    let terms = Terms { unsupplied: &["user_input".into(), "tool_response".into()], files: &NoFiles };
+    let Some(policy) = load_with(Source { name: "bench", text: &text }, &terms).policy else {
+        return eprintln!("the policy does not load");
+    };
+    let compile = started.elapsed().as_millis();
+    let (rules, kib) = (policy.outline().len(), policy.table_bytes() / 1024);
+    println!("{rules} rules, compiled in {compile} ms into {kib} KiB");
+    println!("{:<24} {:>10} {:>10} {:>10} {:>8}", "field of 1 KB", "p50 us", "p99 us", "max us", "verdict");
+    for (name, field) in [("plain", agt_field("")), ("the last rule matches", agt_field("lorem 1499 ipsum leak 1499"))]
+    {
+        let mcp = Mcp {
+            server: "bench",
+            declared: true,
+            direction: Direction::ToServer,
+            method: "tools/call",
+            tool: Some("t"),
+            resource: None,
+            prompt: None,
+            arguments: Look::Absent,
+        };
+        let subject = Subject { mcp: Some(mcp), stage: Stage::Description(&field), ..Subject::EMPTY };
+        let verdict = policy.decide(&subject).verdict.as_str();
+        let mut times: Vec<u64> = (0..2_000)
+            .map(|_| {
+                let started = Instant::now();
+                let _ = black_box(policy.decide(black_box(&subject)));
+                u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+            })
+            .collect();
+        times.sort_unstable();
+        #[allow(clippy::cast_precision_loss)]
+        let at =
+            |share: usize| times.get((times.len() - 1) * share / 1_000).copied().unwrap_or_default() as f64 / 1_000.0;
+        println!("{name:<24} {:>10.2} {:>10.2} {:>10.2} {verdict:>8}", at(500), at(990), at(1_000));
+    }
+}
+
+/// 1,500 patterns of the shapes that shipped files have: alternatives without regard to case, blanks, bounded gaps.
+fn agt_policy() -> String {
+    let mut text = String::from("version: \"1.0\"\nname: bench\ndefaults: {action: allow}\nrules:\n");
+    for n in 0..1_500 {
+        let pattern = match n % 4 {
+            0 => format!(
+                "(?i)(ignore|disregard|forget)\\\\s+(all\\\\s+)?(previous|prior)\\\\s+instructions?\\\\b.{{0,40}}{n}"
+            ),
+            1 => format!("(?i)\\\\b(send|post|upload)\\\\b.{{0,60}}\\\\b(token|secret|key){n}\\\\b"),
+            2 => format!("(?:curl|wget)\\\\s+[^|]{{0,80}}\\\\|\\\\s*(?:ba)?sh\\\\s+{n}"),
+            _ => format!("(?i)lorem {n} ipsum\\\\s+leak\\\\s+{n}$"),
+        };
+        let _ = writeln!(
+            text,
+            "- {{name: r{n}, action: deny, condition: {{field: tool_description, operator: matches, value: \"{pattern}\"}}}}"
+        );
+    }
+    text
+}
+
+/// 1 KB of prose with the words that patterns look for, ended by a text.
+fn agt_field(end: &str) -> String {
+    let prose = "Sends the previous report to a key account and posts all instructions; tokens are never part of it, nor curl or wget. ";
+    let mut field = prose.repeat(9);
+    field.truncate(1_024 - end.len());
+    field + end
 }
 
 /// One decision, by a name that callgrind can be told to collect.

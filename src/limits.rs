@@ -108,6 +108,16 @@ pub const POLICY_YAML_ALIASES_MAX: usize = 1_000;
 pub const POLICY_LINT_PAIRS_MAX: usize = 1_000_000;
 /// Most rules of one policy of AGT's, over all files that it extends: they are walked one by one.
 pub const AGT_RULES_MAX: usize = 20_000;
+/// Longest regular expression of an AGT policy, in octets.
+pub const AGT_PATTERN_BYTES_MAX: usize = 16 * 1024;
+/// Deepest nesting of groups in one.
+pub const AGT_REGEX_DEPTH_MAX: usize = 64;
+/// Steps that the engine for look-around and references may go back before its answer is a denial.
+pub const AGT_REGEX_STEPS_MAX: usize = 100_000;
+/// What one expression may keep of the automaton that it builds while it runs, for each thread.
+pub const AGT_REGEX_CACHE_BYTES: usize = 256 * 1024;
+/// What the expressions of one policy may take together.
+pub const AGT_REGEXES_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Most files that one policy names beside its own.
 pub const POLICY_FILES_MAX: usize = 256;
 /// Most problems that loading one policy names.

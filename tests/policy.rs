@@ -161,6 +161,10 @@ fn the_examples_decide_as_their_fixtures_say() {
         ("examples/policies/coding-agent.yaml", "examples/policies/coding-agent.fixtures.yaml"),
         ("examples/policies/research-agent.yaml", "examples/policies/research-agent.fixtures.yaml"),
         ("examples/policies/mcp-server.yaml", "examples/policies/mcp-server.fixtures.yaml"),
+        ("examples/policies/agt-document.yaml", "examples/policies/agt-document.fixtures.yaml"),
+        ("examples/policies/agt-toolkit.yaml", "examples/policies/agt-toolkit.fixtures.yaml"),
+        ("examples/policies/agt-tools.yaml", "examples/policies/agt-tools.fixtures.yaml"),
+        ("examples/policies/agt-egress.yaml", "examples/policies/agt-egress.fixtures.yaml"),
     ] {
         let (policy, fixtures) = (repository(policy), repository(fixtures));
         let output = ringfence(&["policy", "test", policy.to_str().unwrap(), fixtures.to_str().unwrap()]);
@@ -233,4 +237,37 @@ fn every_test_that_the_claims_of_the_language_name_exists() {
             assert!(sources.contains(&format!("fn {name}(")), "no test `{name}`");
         }
     }
+}
+
+#[test]
+fn an_agt_policy_over_what_ringfence_cannot_supply_loads_only_where_that_is_named() {
+    let text = "version: \"1.0\"\nname: d\ndefaults: {action: allow}\nrules:\n\
+        - {name: injection, action: deny, condition: {field: user_input, operator: matches, value: ignore}}\n";
+    let (_folder, policy) = file("agt.yaml", text);
+    let output = ringfence(&["policy", "check", &policy]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(self::text(&output).contains("agt.yaml:5:53: error: ringfence cannot supply `user_input`"), "{output:?}");
+    let output = ringfence(&["policy", "check", &policy, "--agt-unsupplied", "user_input"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(self::text(&output).contains("warning: `injection` never matches"), "{output:?}");
+    let request = "{\"url\": \"https://example.com/\"}";
+    let output = ringfence(&["policy", "explain", &policy, "--agt-unsupplied", "user_input", "--request", request]);
+    assert_eq!(self::text(&output), "allow by default: no rule matches\n");
+    let output = ringfence(&["policy", "explain", &policy, "--request", request]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let output = ringfence(&["run", "--policy", &policy, "--", "true"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[test]
+fn run_refuses_an_agt_policy_over_what_requests_do_not_have() {
+    let text = "version: \"1.0\"\nname: d\ndefaults: {action: allow}\nrules:\n\
+        - {name: leak, action: deny, condition: {field: tool_response, operator: contains, value: BEGIN}}\n";
+    let (_folder, policy) = file("agt.yaml", text);
+    let output = ringfence(&["policy", "check", &policy]);
+    assert_eq!(self::text(&output), format!("{policy}: ok, 1 rule\n"));
+    let output = ringfence(&["run", "--policy", &policy, "--", "true"]);
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("requests have no `tool_response`; with `--agt-unsupplied tool_response`"), "{told}");
 }

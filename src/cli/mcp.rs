@@ -29,6 +29,9 @@ pub struct McpArgs {
     /// The policy file; without one every message is allowed and recorded
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// A field of an AGT policy that ringfence cannot supply, and that counts as missing (repeatable)
+    #[arg(long, value_name = "FIELD")]
+    agt_unsupplied: Vec<String>,
     /// Where the audit log goes [default: a new folder under the state folder]
     #[arg(long, value_name = "DIR")]
     audit: Option<PathBuf>,
@@ -71,7 +74,7 @@ pub fn run(args: McpArgs) -> ExitCode {
 
 fn serve(args: McpArgs) -> ExitCode {
     let mut policy = match &args.policy {
-        Some(file) => match compile_policy(file) {
+        Some(file) => match compile_policy(file, &args.agt_unsupplied) {
             Ok(policy) => policy,
             Err(code) => return code,
         },
@@ -80,6 +83,11 @@ fn serve(args: McpArgs) -> ExitCode {
             Policy::observe()
         }
     };
+    if let (Some(file), Some(field)) = (&args.policy, policy.unsupplied(true)) {
+        let remedy = format!("with `--agt-unsupplied {field}` it counts as missing");
+        eprintln!("ringfence: {}: messages over standard streams have no `{field}`; {remedy}", file.display());
+        return ExitCode::from(2);
+    }
     if args.monitor {
         policy = policy.monitored();
     }

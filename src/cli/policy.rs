@@ -9,15 +9,14 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::limits;
-use crate::policy::{self, Loaded, Policy, ReachPlace, Severity, Source};
+use crate::io::companions;
+use crate::policy::{self, Loaded, Policy, ReachPlace, Severity};
 
 /// Arguments of `ringfence policy`.
 #[derive(Debug, Args)]
@@ -42,6 +41,9 @@ enum PolicyCommand {
         /// Tell whether anything may get to this place
         #[arg(long, value_name = "HOST[:PORT][/PATH]", value_parser = place)]
         reach: Option<ReachPlace>,
+        /// A field of an AGT policy that ringfence cannot supply, and that counts as missing (repeatable)
+        #[arg(long, value_name = "FIELD")]
+        agt_unsupplied: Vec<String>,
     },
     /// Tell which rules match a request, which one wins, and why
     #[command(after_help = "Example:\n  ringfence policy explain policy.yaml \\\n    \
@@ -59,6 +61,9 @@ enum PolicyCommand {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        /// A field of an AGT policy that ringfence cannot supply, and that counts as missing (repeatable)
+        #[arg(long, value_name = "FIELD")]
+        agt_unsupplied: Vec<String>,
     },
     /// Decide the requests of fixtures, or of an audit log, and tell every verdict that is not as expected
     #[command(after_help = "Examples:\n  ringfence policy test policy.yaml fixtures.yaml\n  \
@@ -77,6 +82,9 @@ enum PolicyCommand {
         /// Decide the requests of this audit log
         #[arg(long, value_name = "DIR", conflicts_with = "fixtures")]
         from_audit: Option<PathBuf>,
+        /// A field of an AGT policy that ringfence cannot supply, and that counts as missing (repeatable)
+        #[arg(long, value_name = "FIELD")]
+        agt_unsupplied: Vec<String>,
     },
     /// Print the JSON Schema of the policy file
     #[command(after_help = "Example:\n  ringfence policy schema > policy.schema.json")]
@@ -86,13 +94,19 @@ enum PolicyCommand {
 /// Runs the subcommand.
 pub fn run(args: PolicyArgs) -> ExitCode {
     match args.command {
-        PolicyCommand::Check { files, reach: None } => check::check(&files),
-        PolicyCommand::Check { files, reach: Some(place) } => check::reach(&files, &place),
-        PolicyCommand::Explain { file, request, json } => explain::run(&file, &request, json),
-        PolicyCommand::Test { file, from_audit: Some(audit), .. } => {
-            with_policy(&file, |policy| replay::run(policy, &audit))
+        PolicyCommand::Check { files, reach: None, agt_unsupplied } => check::check(&files, &agt_unsupplied),
+        PolicyCommand::Check { files, reach: Some(place), agt_unsupplied } => {
+            check::reach(&files, &place, &agt_unsupplied)
         }
-        PolicyCommand::Test { file, fixtures, .. } => with_policy(&file, |policy| fixtures::run(policy, &fixtures)),
+        PolicyCommand::Explain { file, request, json, agt_unsupplied } => {
+            explain::run((&file, &agt_unsupplied), &request, json)
+        }
+        PolicyCommand::Test { file, from_audit: Some(audit), agt_unsupplied, .. } => {
+            with_policy(&file, &agt_unsupplied, |policy| replay::run(policy, &audit))
+        }
+        PolicyCommand::Test { file, fixtures, agt_unsupplied, .. } => {
+            with_policy(&file, &agt_unsupplied, |policy| fixtures::run(policy, &fixtures))
+        }
         PolicyCommand::Schema => finish(schema()).unwrap_or(ExitCode::SUCCESS),
     }
 }
@@ -110,8 +124,8 @@ fn schema() -> io::Result<()> {
 }
 
 /// Loads a policy, or says why it cannot.
-fn with_policy(file: &Path, then: impl FnOnce(&Policy) -> ExitCode) -> ExitCode {
-    match load(file) {
+fn with_policy(file: &Path, unsupplied: &[String], then: impl FnOnce(&Policy) -> ExitCode) -> ExitCode {
+    match companions::load(file, unsupplied) {
         Ok(Loaded { policy: Some(policy), .. }) => then(&policy),
         Ok(Loaded { problems, .. }) => {
             let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
@@ -139,23 +153,4 @@ fn finish(printed: io::Result<()>) -> Option<ExitCode> {
 
 fn plural(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
-}
-
-/// Reads and loads a file; the error says why it cannot be read.
-fn load(file: &Path) -> io::Result<Loaded> {
-    let text = read(file)?;
-    Ok(policy::load(Source { name: &file.display().to_string(), text: &text }))
-}
-
-/// Reads a text file of bounded length.
-fn read(file: &Path) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    // One byte more than the bound is enough for the loader to see that there are too many.
-    let most = u64::try_from(limits::POLICY_BYTES_MAX).unwrap_or(u64::MAX);
-    File::open(file)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
-    String::from_utf8(bytes).map_err(|error| {
-        let before = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        io::Error::new(io::ErrorKind::InvalidData, format!("line {line} is not UTF-8; save the file as UTF-8"))
-    })
 }

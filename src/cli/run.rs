@@ -8,9 +8,10 @@ use clap::Args;
 
 use crate::cli::engine::EngineArgs;
 use crate::config;
+use crate::io::companions;
 use crate::io::facts;
 use crate::io::run::{self, Options, RunError};
-use crate::policy::{self, Policy};
+use crate::policy::Policy;
 
 /// Arguments of `ringfence run`.
 #[derive(Debug, Args)]
@@ -21,6 +22,9 @@ pub struct RunArgs {
     /// The policy file; without one everything is allowed and recorded, except private, link-local and metadata addresses
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// A field of an AGT policy that ringfence cannot supply, and that counts as missing (repeatable)
+    #[arg(long, value_name = "FIELD")]
+    agt_unsupplied: Vec<String>,
     /// Where the audit log goes [default: a new folder under the state folder]
     #[arg(long, value_name = "DIR")]
     audit: Option<PathBuf>,
@@ -43,7 +47,7 @@ pub struct RunArgs {
 /// Runs the command and returns its status.
 pub fn run(args: RunArgs) -> ExitCode {
     let mut policy = match &args.policy {
-        Some(file) => match read_policy(file) {
+        Some(file) => match read_policy(file, &args.agt_unsupplied) {
             Ok(policy) => policy,
             Err(code) => return code,
         },
@@ -93,9 +97,9 @@ pub fn run(args: RunArgs) -> ExitCode {
     }
 }
 
-/// The same, of a policy that the proxy supplies every fact for. `Err` is the exit code.
-pub(crate) fn read_policy(file: &Path) -> Result<Policy, ExitCode> {
-    let policy = compile_policy(file)?;
+/// Reads and compiles a policy file that the proxy supplies every fact for. `Err` is the exit code.
+pub(crate) fn read_policy(file: &Path, unsupplied: &[String]) -> Result<Policy, ExitCode> {
+    let policy = compile_policy(file, unsupplied)?;
     if let Some(unsupplied) = facts::unsupplied(&policy) {
         eprintln!("ringfence: {}: {unsupplied}", file.display());
         return Err(ExitCode::from(2));
@@ -104,13 +108,11 @@ pub(crate) fn read_policy(file: &Path) -> Result<Policy, ExitCode> {
 }
 
 /// Reads and compiles a policy file, whatever it speaks about, and prints its problems. `Err` is the exit code.
-pub(crate) fn compile_policy(file: &Path) -> Result<Policy, ExitCode> {
-    let name = file.display().to_string();
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        eprintln!("ringfence: {name}: cannot be read: {error}");
+pub(crate) fn compile_policy(file: &Path, unsupplied: &[String]) -> Result<Policy, ExitCode> {
+    let loaded = companions::load(file, unsupplied).map_err(|error| {
+        eprintln!("ringfence: {}: cannot be read: {error}", file.display());
         ExitCode::from(2)
     })?;
-    let loaded = policy::load(policy::Source { name: &name, text: &text });
     for problem in &loaded.problems {
         eprintln!("{problem}");
     }

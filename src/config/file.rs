@@ -29,6 +29,7 @@ pub(super) struct Raw {
     pub(super) dns: Option<Placed<SocketAddr>>,
     pub(super) exempt: Option<Exempt>,
     pub(super) policy: PathBuf,
+    pub(super) agt_unsupplied: Vec<String>,
     pub(super) audit: AuditSettings,
     pub(super) ca: CaSettings,
     pub(super) io: Io,
@@ -45,7 +46,8 @@ pub(super) struct Io {
     pub(super) spin: Option<Spin>,
 }
 
-const KEYS: [&str; 10] = ["listen", "dns", "redirect", "policy", "audit", "ca", "io", "admin", "agents", "limits"];
+const KEYS: [&str; 11] =
+    ["listen", "dns", "redirect", "policy", "agt_unsupplied", "audit", "ca", "io", "admin", "agents", "limits"];
 
 /// Reads a text. Problems go to `problems`; a section with one gives nothing, and so does the whole.
 pub(super) fn read(content: &str, folder: &Path, problems: &mut Problems) -> Option<Raw> {
@@ -87,6 +89,10 @@ fn sections(top: &Node, entries: &[Entry], folder: &Path, problems: &mut Problem
     let exempt = find(entries, "redirect").and_then(|node| exempt(node, problems));
     let policy = required(top, entries, "policy", "write `policy: policy.yaml`", problems)
         .and_then(|node| path(node, "policy", folder, problems));
+    let agt_unsupplied =
+        find(entries, "agt_unsupplied").and_then(|node| items(node, "agt_unsupplied", 0, problems)).map(|nodes| {
+            nodes.iter().filter_map(|node| text(node, "agt_unsupplied", problems)).map(str::to_owned).collect()
+        });
     let audit = required(top, entries, "audit", "write `audit: { dir: DIRECTORY }`", problems)
         .and_then(|node| audit(node, folder, problems));
     let ca = ca(top, find(entries, "ca"), folder, problems);
@@ -101,6 +107,7 @@ fn sections(top: &Node, entries: &[Entry], folder: &Path, problems: &mut Problem
         dns,
         exempt,
         policy: policy?,
+        agt_unsupplied: agt_unsupplied.unwrap_or_default(),
         audit: audit?,
         ca: ca?,
         io,

@@ -34,6 +34,7 @@ pub(super) fn resolve(raw: Raw, file: &Path, cores: usize, problems: &mut Proble
         dns: raw.dns.map(|placed| placed.value),
         exempt: raw.exempt,
         policy: raw.policy,
+        agt_unsupplied: raw.agt_unsupplied,
         audit: raw.audit,
         ca: raw.ca,
         io: threads(&raw.io, cores),

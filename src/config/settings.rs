@@ -25,6 +25,8 @@ pub struct Settings {
     pub exempt: Option<Exempt>,
     /// The policy file.
     pub policy: PathBuf,
+    /// Fields of an AGT policy that cannot be supplied and count as missing.
+    pub agt_unsupplied: Vec<String>,
     /// The audit log.
     pub audit: AuditSettings,
     /// The certificate authority.

@@ -1,5 +1,7 @@
 //! The named facts of a request, as policy asks for them: header fields and query parameters, read off the parse when a rule needs them.
 
+use std::borrow::Cow;
+
 use crate::parse::head::RequestHead;
 use crate::parse::query;
 use crate::policy::{Lookup, McpEndpoint, McpServer, Pin, Policy, Value};
@@ -28,20 +30,31 @@ impl Lookup for Parameters<'_> {
             });
         });
     }
+
+    fn text(&self) -> Option<Cow<'_, [u8]>> {
+        Some(self.0.as_bytes().into())
+    }
 }
 
 /// What a policy speaks of and this proxy does not supply. Such a policy is not put in force, so that no rule means less than it says.
-pub(crate) fn unsupplied(policy: &Policy) -> Option<&'static str> {
+pub(crate) fn unsupplied(policy: &Policy) -> Option<Cow<'static, str>> {
+    if let Some(field) = policy.unsupplied(false) {
+        let why = format!("requests have no `{field}`; with `--agt-unsupplied {field}` it counts as missing");
+        return Some(why.into());
+    }
     let over_http = |server: &&McpServer| matches!(server.endpoint, McpEndpoint::Http { .. });
     let mut servers = policy.mcp_servers().iter().filter(over_http).peekable();
     let speaks_mcp = policy.rules().iter().any(|rule| rule.when.mcp.is_some());
     if speaks_mcp && servers.peek().is_none() {
         return Some(
-            "the proxy reads MCP messages at declared endpoints alone; declare the server in `mcp_servers` by its `url`",
+            "the proxy reads MCP messages at declared endpoints alone; declare the server in `mcp_servers` by its `url`"
+                .into(),
         );
     }
     let pins = servers.any(|server| server.pin != Pin::Off);
-    pins.then_some("the proxy does not pin the tools of servers over HTTP yet; say `pin: off` for each with a `url`")
+    pins.then(|| {
+        "the proxy does not pin the tools of servers over HTTP yet; say `pin: off` for each with a `url`".into()
+    })
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod anchor;
 mod canary;
 mod census;
 mod clock;
+pub(crate) mod companions;
 mod container;
 mod door;
 mod endpoint;

@@ -73,6 +73,7 @@ pub fn serve(options: Options) -> Result<(), ProxyError> {
     let signals = signals().map_err(ProxyError::Engine)?;
     let mut watch = Watch::new(&options.settings.policy);
     let mut proxy = Proxy::start(options)?;
+    watch.follow(&proxy.policy);
     if proxy.check() {
         tracing::info!(
             listeners = proxy.listeners(),
@@ -83,9 +84,9 @@ pub fn serve(options: Options) -> Result<(), ProxyError> {
     }
     loop {
         match signals.wait(RELOAD_EVERY).map_err(ProxyError::Engine)? {
-            Some(Signal::SIGHUP) => proxy.reload(),
+            Some(Signal::SIGHUP) => proxy.reload(&mut watch),
             Some(_) => break,
-            None if watch.changed() => proxy.reload(),
+            None if watch.changed() => proxy.reload(&mut watch),
             None if proxy.container.as_ref().is_some_and(Container::has_ended) => {
                 tracing::info!("the container has ended");
                 break;
@@ -100,7 +101,7 @@ impl Proxy {
     fn start(options: Options) -> Result<Proxy, ProxyError> {
         let Options { settings, state, container, engine } = options;
         let system = Trust::system();
-        let ruling = reload::read(&settings.policy, &system).map_err(ProxyError::Policy)?;
+        let ruling = reload::read(&settings.policy, &settings.agt_unsupplied, &system).map_err(ProxyError::Policy)?;
         speak_of(&ruling);
         let authority = Authority::open(&settings.ca.dir).map_err(ProxyError::Mint)?;
         if let Some(bundle) = &settings.ca.bundle {
@@ -182,8 +183,8 @@ impl Proxy {
     }
 
     /// Puts the policy file as it is now in force; a bad one changes nothing and is told of.
-    fn reload(&mut self) {
-        let detail = match reload::read(&self.settings.policy, &self.system) {
+    fn reload(&mut self, watch: &mut Watch) {
+        let detail = match reload::read(&self.settings.policy, &self.settings.agt_unsupplied, &self.system) {
             Ok(ruling) => {
                 speak_of(&ruling);
                 let weaker = reload::weakened(&self.policy, &ruling.policy);
@@ -191,6 +192,7 @@ impl Proxy {
                     tracing::warn!("the new policy is {weaker}");
                 }
                 self.policy = Arc::clone(&ruling.policy);
+                watch.follow(&self.policy);
                 self.status.reloaded(self.policy.digest());
                 // Recorded first: no request is decided under a policy that the log does not know of.
                 self.record(weaker.as_deref().unwrap_or_default());

@@ -6,11 +6,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::io::facts;
 use crate::io::tls::Trust;
 use crate::io::upstream::Identities;
+use crate::io::{companions, facts};
 use crate::limits::WEAKENINGS_TOLD_MAX;
-use crate::policy::{self, Policy};
+use crate::policy::Policy;
 
 /// A policy with what it calls for.
 pub(crate) struct Ruling {
@@ -23,11 +23,11 @@ pub(crate) struct Ruling {
 /// Sees when a file is no longer the one that was read. By looking, not by being told: a bind-mounted file, a network file system and the
 /// links by which Kubernetes swaps a mounted folder each tell in another way, or not at all.
 pub(crate) struct Watch {
-    file: PathBuf,
-    seen: Option<Stamp>,
+    /// The policy file, and the files that it names, each as it was.
+    files: Vec<(PathBuf, Option<Stamp>)>,
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     inode: u64,
     size: u64,
@@ -37,17 +37,30 @@ struct Stamp {
 impl Watch {
     /// Watches `file` from its present state on.
     pub(crate) fn new(file: &Path) -> Watch {
-        Watch { file: file.to_owned(), seen: stamp(file) }
+        Watch { files: vec![(file.to_owned(), stamp(file))] }
     }
 
-    /// Whether the file has changed since the last look. A file that is away for a moment, because an editor replaces it, has not.
-    pub(crate) fn changed(&mut self) -> bool {
-        let now = stamp(&self.file);
-        if now.is_none() || now == self.seen {
-            return false;
+    /// Watches the files that the policy in force names as well, and no longer those that one before it named.
+    pub(crate) fn follow(&mut self, policy: &Policy) {
+        let Some((file, _)) = self.files.first() else { return };
+        let folder = file.parent().unwrap_or(Path::new("")).to_owned();
+        let known = self.files.split_off(1);
+        for path in policy.files().iter().map(|path| folder.join(&**path)) {
+            let seen = known.iter().find(|(known, _)| *known == path).map(|(_, seen)| *seen);
+            self.files.push((path.clone(), seen.unwrap_or_else(|| stamp(&path))));
         }
-        self.seen = now;
-        true
+    }
+
+    /// Whether a file has changed since the last look. A file that is away for a moment, because an editor replaces it, has not.
+    pub(crate) fn changed(&mut self) -> bool {
+        let mut changed = false;
+        for (file, seen) in &mut self.files {
+            let now = stamp(file);
+            if now.is_some() && now != *seen {
+                (*seen, changed) = (now, true);
+            }
+        }
+        changed
     }
 }
 
@@ -55,10 +68,10 @@ impl Watch {
 ///
 /// # Errors
 /// If the policy cannot be put in force as it stands.
-pub(crate) fn read(file: &Path, system: &Trust) -> Result<Ruling, Vec<String>> {
+pub(crate) fn read(file: &Path, unsupplied: &[String], system: &Trust) -> Result<Ruling, Vec<String>> {
     let name = file.display().to_string();
-    let text = fs::read_to_string(file).map_err(|error| vec![format!("{name}: cannot be read: {error}")])?;
-    let loaded = policy::load(policy::Source { name: &name, text: &text });
+    let loaded =
+        companions::load(file, unsupplied).map_err(|error| vec![format!("{name}: cannot be read: {error}")])?;
     let problems = loaded.problems.iter().map(ToString::to_string).collect();
     let Some(policy) = loaded.policy else { return Err(problems) };
     if let Some(unsupplied) = facts::unsupplied(&policy) {
@@ -88,6 +101,28 @@ fn stamp(file: &Path) -> Option<Stamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy;
+
+    #[test]
+    fn a_file_that_the_policy_names_is_watched_as_the_policy_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, base) = (folder.path().join("p.yaml"), folder.path().join("base.yaml"));
+        let head = "apiVersion: governance.toolkit/v1\nname: n\nagents: [\"*\"]\n";
+        fs::write(&file, format!("{head}extends: base.yaml\nrules: []\n")).unwrap();
+        fs::write(&base, format!("{head}rules: []\n")).unwrap();
+        let mut watch = Watch::new(&file);
+        let system = Trust::system();
+        watch.follow(&read(&file, &[], &system).unwrap().policy);
+        assert!(!watch.changed());
+        fs::write(&base, format!("{head}rules:\n- {{name: r, condition: \"host\", action: allow}}\n")).unwrap();
+        assert!(watch.changed() && !watch.changed());
+        let ruling = read(&file, &[], &system).unwrap();
+        assert_eq!(ruling.policy.outline().len(), 1);
+        fs::write(&base, "no policy").unwrap();
+        assert!(watch.changed());
+        let refused = read(&file, &[], &system).err().unwrap();
+        assert!(refused.iter().any(|line| line.contains("base.yaml:1:1: error")), "{refused:?}");
+    }
 
     fn policy(rules: &str) -> Policy {
         let text = format!("ringfence: v1\nrules:\n{rules}");

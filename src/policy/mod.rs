@@ -294,7 +294,7 @@ impl Policy {
             return true;
         }
         if let Some(ruleset) = &self.agt {
-            return self.may_admit_by(ruleset, &Subject { host, ..Subject::EMPTY }, (false, false));
+            return self.may_reach_by(ruleset, &Subject { host, ..Subject::EMPTY }, (false, false)).0;
         }
         let may = |kind, alone| self.table.may_match(kind, host, alone, &self.model.rules);
         let admits = self.model.default == Effect::Allow || self.servers.admits(host);

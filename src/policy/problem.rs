@@ -81,6 +81,13 @@ impl Problems {
         self.errors
     }
 
+    /// Takes over the problems of another file, which keep its name.
+    pub(super) fn absorb(&mut self, other: Problems) {
+        self.errors += other.errors;
+        self.list.extend(other.list);
+        self.list.truncate(2 * limits::POLICY_PROBLEMS_MAX);
+    }
+
     /// All problems in the order of the file.
     pub(crate) fn into_sorted(mut self) -> Vec<Problem> {
         self.list.sort_by_key(|problem| problem.place);

@@ -5,10 +5,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test support, compiled only for tests and fuzzing")]
 
+mod agt;
 mod draw;
 mod reference;
 
 use super::{Answer, Host, Look, Mcp, Policy, Source, Subject, Verdict, explain, load};
+pub use agt::agt_decides_as_the_reference;
 use draw::{Dice, Drawn};
 
 /// Loading any text gives problems or a policy, the latter exactly when no problem is an error; every problem stands inside the

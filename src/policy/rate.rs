@@ -86,9 +86,44 @@ impl Rate {
     }
 
     fn key(&self, agent: &str) -> u64 {
-        super::table::hash_with(agent.as_bytes(), u64::from(self.rule) + 1).max(1)
+        key(self.rule, agent)
     }
 }
+
+fn key(rule: u32, agent: &str) -> u64 {
+    super::table::hash_with(agent.as_bytes(), u64::from(rule) + 1).max(1)
+}
+
+/// A fixed window in one number: when it ends, and how many calls it has had.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    /// In ticks.
+    ends: u64,
+    count: u64,
+}
+
+/// A time in ticks of about a millisecond, so that it leaves room for a count.
+fn ticks(time_ns: u64) -> u64 {
+    time_ns >> Window::COUNT_BITS
+}
+
+impl Window {
+    const COUNT_BITS: u32 = 20;
+
+    fn of(packed: u64) -> Window {
+        Window { ends: packed >> Self::COUNT_BITS, count: packed & ((1 << Self::COUNT_BITS) - 1) }
+    }
+
+    fn is_over(self, now_ns: u64) -> bool {
+        ticks(now_ns) > self.ends
+    }
+
+    fn has_place(self, most: u32, now_ns: u64) -> bool {
+        self.is_over(now_ns) || self.count < u64::from(most)
+    }
+}
+
+const _: () = assert!((limits::POLICY_RATE_COUNT_MAX as u64) < 1 << Window::COUNT_BITS);
 
 /// The buckets of all rates of a policy.
 #[derive(Debug, Default)]
@@ -119,6 +154,36 @@ impl Buckets {
         let wanted = rates.saturating_mul(limits::POLICY_RATE_AGENTS).next_power_of_two();
         let slots = wanted.clamp(limits::POLICY_RATE_BUCKETS_MIN, limits::POLICY_RATE_BUCKETS_MAX);
         Buckets { slots: (0..slots).map(|_| Slot::default()).collect() }
+    }
+
+    /// Whether a further call has a place in the fixed window of a rule and an agent.
+    pub(super) fn has_place(&self, (rule, agent): (u32, &str), most: u32, now_ns: u64) -> bool {
+        match self.find(key(rule, agent)) {
+            Found::Bucket(window) => Window::of(window.load(Ordering::Relaxed)).has_place(most, now_ns),
+            Found::Free => true,
+            Found::Full => false,
+        }
+    }
+
+    /// Takes a place in the fixed window of a rule and an agent, if it has one. The first call begins a window.
+    pub(super) fn take_place(&self, (rule, agent): (u32, &str), (most, per): (u32, Period), now_ns: u64) -> bool {
+        let Some(window) = self.claim(key(rule, agent)) else { return false };
+        let taken = window.try_update(Ordering::Relaxed, Ordering::Relaxed, |packed| {
+            let window = Window::of(packed);
+            if !window.has_place(most, now_ns) {
+                return None;
+            }
+            let count = if window.is_over(now_ns) { 1 } else { window.count + 1 };
+            let ends =
+                if window.is_over(now_ns) { ticks(now_ns.saturating_add(per.nanoseconds())) } else { window.ends };
+            Some(ends << Window::COUNT_BITS | count)
+        });
+        taken.is_ok()
+    }
+
+    /// Heap bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.slots.len() * size_of::<Slot>()
     }
 
     fn find(&self, key: u64) -> Found<'_> {

@@ -68,6 +68,19 @@ impl Policy {
             return None;
         }
         let literal = if let HostKey::Address(address) = &place.host { Some(*address) } else { None };
+        if let Some(ruleset) = &self.agt {
+            let path = place.path.as_deref();
+            let paths: &[&str] = if let Some(path) = &path { std::slice::from_ref(path) } else { &[] };
+            let port = place.port.unwrap_or_default();
+            let subject = Subject { host: place.host(), port, address: literal, paths, ..Subject::EMPTY };
+            // No rule of AGT's admits an address that is not public.
+            let public = literal.is_none_or(|ip| !address::is_special(ip));
+            let given = (place.port.is_some(), path.is_some());
+            let (may, rule) = self.may_reach_by(ruleset, &subject, given);
+            let port = place.port.map(|port| format!(":{port}")).unwrap_or_default();
+            let request = format!("a request to {}{port}{}", place.host, PathShown(path));
+            return (public && (may || self.mode() == Mode::Monitor)).then_some(Way { rule, request });
+        }
         let (methods, agents) = (methods(self.rules()), agents(self.rules()));
         for (scheme, port) in endpoints(self.rules(), place.port) {
             for (method, agent) in methods.iter().flat_map(|method| agents.iter().map(move |agent| (*method, *agent))) {

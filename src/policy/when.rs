@@ -59,6 +59,13 @@ impl Zone {
         Some(Zone { name: zone.iana_name().unwrap_or(name).into(), zone })
     }
 
+    /// Seconds since the epoch as the zone's clocks show them.
+    pub(super) fn local_seconds(&self, time_ns: u64) -> Option<i64> {
+        let seconds = i64::try_from(time_ns / 1_000_000_000).ok()?;
+        let timestamp = Timestamp::from_second(seconds).ok()?;
+        Some(seconds + i64::from(self.zone.to_offset(timestamp).seconds()))
+    }
+
     /// The names that are known.
     pub(super) fn names() -> Vec<String> {
         TimeZoneDatabase::bundled().available().map(|name| name.as_str().to_owned()).collect()
@@ -81,9 +88,7 @@ impl Times {
     }
 
     fn holds(&self, time_ns: u64) -> bool {
-        let seconds = i64::try_from(time_ns / 1_000_000_000).unwrap_or(i64::MAX);
-        let Ok(timestamp) = Timestamp::from_second(seconds) else { return false };
-        let local = seconds + i64::from(self.zone.zone.to_offset(timestamp).seconds());
+        let Some(local) = self.zone.local_seconds(time_ns) else { return false };
         let day = local.div_euclid(DAY);
         let second = u32::try_from(local.rem_euclid(DAY)).unwrap_or_default();
         let (today, yesterday) = (self.has_day(day), self.has_day(day - 1));

@@ -4,14 +4,15 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::{FAILED, MISUSED, load, plural};
+use super::{FAILED, MISUSED, plural};
+use crate::io::companions::load;
 use crate::policy::{Loaded, Problem, ReachPlace, Severity};
 
-pub(super) fn check(files: &[PathBuf]) -> ExitCode {
+pub(super) fn check(files: &[PathBuf], unsupplied: &[String]) -> ExitCode {
     let mut status = 0;
     let mut out = io::stdout().lock();
     for file in files {
-        let loaded = match load(file) {
+        let loaded = match load(file, unsupplied) {
             Ok(loaded) => loaded,
             Err(error) => {
                 eprintln!("ringfence: {}: {error}", file.display());
@@ -41,17 +42,17 @@ fn report(out: &mut impl Write, file: &Path, loaded: &Loaded) -> io::Result<()> 
         many => format!(", {many} warnings"),
     };
     match &loaded.policy {
-        Some(policy) => writeln!(out, "{}: ok, {}{warnings}", file.display(), plural(policy.rules().len(), "rule")),
+        Some(policy) => writeln!(out, "{}: ok, {}{warnings}", file.display(), plural(policy.outline().len(), "rule")),
         None => writeln!(out, "{}: {}{warnings}", file.display(), plural(count(Severity::Error), "error")),
     }
 }
 
 /// Whether anything may get to a place: 0 for no, 1 for yes, under any of the policies.
-pub(super) fn reach(files: &[PathBuf], place: &ReachPlace) -> ExitCode {
+pub(super) fn reach(files: &[PathBuf], place: &ReachPlace, unsupplied: &[String]) -> ExitCode {
     let mut status = 0;
     let mut out = io::stdout().lock();
     for file in files {
-        let policy = match load(file) {
+        let policy = match load(file, unsupplied) {
             Ok(Loaded { policy: Some(policy), .. }) => policy,
             Ok(Loaded { problems, .. }) => {
                 let errors = problems.iter().filter(|problem| problem.severity == Severity::Error);
@@ -70,11 +71,15 @@ pub(super) fn reach(files: &[PathBuf], place: &ReachPlace) -> ExitCode {
             Some(way) => {
                 status = status.max(FAILED);
                 let line = |name: &str| {
-                    let rule = policy.rules().iter().find(|rule| *rule.name == *name);
+                    let outline = policy.outline();
+                    let rule = outline.iter().find(|rule| rule.name == name);
                     rule.map(|rule| format!(" (line {})", rule.place.line)).unwrap_or_default()
                 };
-                let by =
-                    way.rule.map_or("by default".to_owned(), |rule| format!("by the rule `{rule}`{}", line(&rule)));
+                let by = match way.rule {
+                    Some(rule) => format!("by the rule `{rule}`{}", line(&rule)),
+                    None if policy.is_agt() => "as far as host, port and path tell".to_owned(),
+                    None => "by default".to_owned(),
+                };
                 format!("{}: yes, {by}: {}", file.display(), way.request)
             }
         };

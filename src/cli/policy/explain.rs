@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::{MISUSED, finish, request, with_policy};
-use crate::policy::{Effect, Explanation, Policy, Rule};
+use crate::policy::{Explanation, Outline, Policy};
 
-pub(super) fn run(file: &Path, request: &str, json: bool) -> ExitCode {
-    with_policy(file, |policy| {
+pub(super) fn run((file, unsupplied): (&Path, &[String]), request: &str, json: bool) -> ExitCode {
+    with_policy(file, unsupplied, |policy| {
         let asked = match request::read(request) {
             Ok(asked) => asked,
             Err(error) => {
@@ -35,9 +35,11 @@ fn print_text(explanation: &Explanation, policy: &Policy) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let (bold, plain) = if io::stdout().is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
     let verdict = explanation.verdict;
-    let rules: HashMap<&str, &Rule> = policy.rules().iter().map(|rule| (&*rule.name, rule)).collect();
+    let rules: HashMap<&str, Outline<'_>> = policy.outline().into_iter().map(|rule| (rule.name, rule)).collect();
     let by = match (&explanation.rule, explanation.code) {
         (Some(rule), _) => format!(" by the rule `{rule}`"),
+        (None, Some("opening")) => ": it opens a conversation, in which calls are decided".to_owned(),
+        (None, Some("policy_error")) => ": the rules cannot be evaluated for it".to_owned(),
         (None, Some("default")) if verdict == "allow" => " by default: no rule matches".to_owned(),
         (None, Some("default")) => " by default: no rule allows it".to_owned(),
         (None, Some("metadata")) => ": instance metadata is never reached".to_owned(),
@@ -54,12 +56,7 @@ fn print_text(explanation: &Explanation, policy: &Policy) -> io::Result<()> {
         line("remedy", remedy)?;
     }
     for (name, rule) in explanation.matched.iter().filter_map(|name| Some((name, rules.get(&**name)?))) {
-        let effect = match (rule.effect, rule.monitor) {
-            (Effect::Allow, _) => "allow",
-            (Effect::Deny, false) => "deny",
-            (Effect::Deny, true) => "deny, watched",
-        };
-        line("matched", &format!("{effect}: `{name}` (line {})", rule.place.line))?;
+        line("matched", &format!("{}: `{name}` (line {})", rule.effect, rule.place.line))?;
     }
     if let Some(missed) = &explanation.missed {
         let rule = rules.get(&*missed.rule);

@@ -1,5 +1,7 @@
 //! The named facts of a described request: header fields, and values of JSON by pointer.
 
+use std::borrow::Cow;
+
 use serde_json::Value as Json;
 
 use crate::policy::{Lookup, Number, Value};
@@ -43,6 +45,10 @@ impl Lookup for Document<'_> {
         if let Some(json) = self.0.pointer(pointer) {
             found(value(json));
         }
+    }
+
+    fn text(&self) -> Option<Cow<'_, [u8]>> {
+        serde_json::to_vec(self.0).ok().map(Cow::Owned)
     }
 }
 

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use serde::{Deserialize, Deserializer};
 
 use super::request::Request;
-use super::{FAILED, MISUSED, finish, plural, read};
+use super::{FAILED, MISUSED, finish, plural};
+use crate::io::companions;
 use crate::policy::{Explanation, Policy};
 
 /// One request and what is expected of it.
@@ -79,7 +80,7 @@ pub(super) fn run(policy: &Policy, files: &[PathBuf]) -> ExitCode {
 }
 
 fn load(file: &Path) -> Result<Vec<Fixture>, String> {
-    let text = read(file).map_err(|error| error.to_string())?;
+    let text = companions::text(file).map_err(|error| error.to_string())?;
     let fixtures: Vec<Fixture> = serde_saphyr::from_str(&text).map_err(|error| {
         let text = error.without_snippet().to_string();
         format!(

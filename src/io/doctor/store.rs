@@ -10,11 +10,16 @@ use nix::unistd::{AccessFlags, access};
 
 use super::Finding;
 use crate::config::{Exempt, Exposure, Settings, Why};
+use crate::io::companions;
 use crate::io::mint::{KEY_FILE, StoredCertificate};
-use crate::policy::{self, Severity};
+use crate::policy::Severity;
 
 pub(super) fn look(settings: &Settings) -> Vec<Finding> {
-    let mut findings = vec![policy(&settings.policy), audit(&settings.audit.dir), authority(&settings.ca.dir)];
+    let mut findings = vec![
+        policy(&settings.policy, &settings.agt_unsupplied),
+        audit(&settings.audit.dir),
+        authority(&settings.ca.dir),
+    ];
     // The proxy's own user may write its files, also when it is another user who looks.
     let own = |exposure: &Exposure| matches!((&exposure.why, &settings.exempt), (Why::Owner(owner), Some(Exempt::Uid(user))) if owner == user);
     let mut exposures = settings.exposures();
@@ -26,15 +31,14 @@ pub(super) fn look(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-fn policy(file: &Path) -> Finding {
+fn policy(file: &Path, unsupplied: &[String]) -> Finding {
     let (subject, name) = ("policy", file.display().to_string());
-    let text = match fs::read_to_string(file) {
-        Ok(text) => text,
+    let loaded = match companions::load(file, unsupplied) {
+        Ok(loaded) => loaded,
         Err(error) => return Finding::miss(subject, format!("{name}: {error}")),
     };
-    let loaded = policy::load(policy::Source { name: &name, text: &text });
     match loaded.policy {
-        Some(policy) => Finding::ok(subject, format!("{name}, {} rules", policy.rules().len())),
+        Some(policy) => Finding::ok(subject, format!("{name}, {} rules", policy.outline().len())),
         None => {
             let first = loaded.problems.iter().find(|problem| problem.severity == Severity::Error);
             Finding::miss(subject, first.map_or(name, ToString::to_string))

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::audit::{Credit, Nanos, OutcomeFacts};
 use crate::io::clock;
 use crate::limits::MCP_REQUESTS_MAX;
-use crate::parse::rpc::Id;
+use crate::parse::rpc::{Call, Id};
 
 /// Requests by their ids; at most [`MCP_REQUESTS_MAX`].
 #[derive(Debug, Default)]
@@ -18,6 +18,8 @@ pub(super) struct Book {
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) method: Box<str>,
+    /// The tool that is called.
+    pub(super) tool: Option<Box<str>>,
     /// Nothing where the decision was recorded elsewhere.
     credit: Option<Credit>,
     bytes: u64,
@@ -42,14 +44,15 @@ impl Book {
         self.open.get(&id.clone().into_owned()).map(|asked| &*asked.method)
     }
 
-    pub(super) fn ask(&mut self, id: Id<'static>, method: &str, credit: Credit, bytes: usize, since: Instant) {
-        let asked = Asked { method: method.into(), credit: Some(credit), bytes: bytes as u64, since };
+    pub(super) fn ask(&mut self, id: Id<'static>, call: &Call<'_>, credit: Credit, bytes: usize, since: Instant) {
+        let (method, tool) = ((&*call.method).into(), call.tool.as_deref().map(Box::from));
+        let asked = Asked { method, tool, credit: Some(credit), bytes: bytes as u64, since };
         self.open.insert(id, asked);
     }
 
     pub(super) fn expect(&mut self, id: Id<'static>, method: &str) {
         if !self.is_full() {
-            let asked = Asked { method: method.into(), credit: None, bytes: 0, since: Instant::now() };
+            let asked = Asked { method: method.into(), tool: None, credit: None, bytes: 0, since: Instant::now() };
             self.open.insert(id, asked);
         }
     }

@@ -110,7 +110,7 @@ impl Session {
                 Finding::refused(Objection::new("too_many", answer::BLOCKED, reason))
             }
             Shape::Request(_, call) | Shape::Notification(call) => {
-                let arguments = Arguments(&call.facts);
+                let arguments = Arguments(&call.facts, call.arguments);
                 let about = About::of(Direction::ToServer, call, &arguments);
                 Finding { decision: Some(self.decide(carrier, &about)), objection: self.changed(carrier, call) }
             }
@@ -134,7 +134,7 @@ impl Session {
                     return None;
                 }
                 let Some(call) = judged.message.call() else { break permit };
-                let arguments = Arguments(&call.facts);
+                let arguments = Arguments(&call.facts, call.arguments);
                 let about = About::of(Direction::ToServer, call, &arguments);
                 if self.take(carrier, &about, &permit) {
                     break permit;
@@ -170,7 +170,7 @@ impl Session {
                         self.version = Some(version);
                     }
                     let (id, bytes) = (id.clone().into_owned(), each.message.raw.len());
-                    self.asked.ask(id, &call.method, credit, bytes, carrier.started);
+                    self.asked.ask(id, call, credit, bytes, carrier.started);
                 }
                 Shape::Notification(call) => {
                     // Whoever cancels wants no answer; one that comes all the same is nobody's.
@@ -241,7 +241,7 @@ impl Session {
     fn described_as<T>(&self, each: &Judged<'_, '_>, then: impl FnOnce(&About<'_>) -> T) -> T {
         match &each.message.shape {
             Shape::Request(_, call) | Shape::Notification(call) => {
-                let arguments = Arguments(&call.facts);
+                let arguments = Arguments(&call.facts, call.arguments);
                 then(&About::of(Direction::ToServer, call, &arguments))
             }
             Shape::Response(id, _) => {

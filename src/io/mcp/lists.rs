@@ -57,6 +57,9 @@ impl Session {
         {
             return Fate::Drop;
         }
+        if entry.of == Of::Tools && self.judge_definition(carrier, &shown, entry.raw) == Fate::Drop {
+            return Fate::Drop;
+        }
         self.seen(carrier, &shown, entry.raw)
     }
 

@@ -16,6 +16,7 @@ mod ruling;
 mod server;
 #[cfg(test)]
 mod tests;
+mod texts;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -2,6 +2,8 @@
 //!
 //! A message that names several resources, or one that can be read in several ways, is decided for each: the strictest decision holds.
 
+use std::borrow::Cow;
+
 use crate::audit::{Credit, DecisionFacts, DecisionId, Inspected, McpFacts, Nanos, Protocol, Refused, Verdict};
 use crate::io::clock;
 use crate::io::judge::nanos_since;
@@ -48,9 +50,9 @@ pub(super) struct Objection {
     pub(super) enforced: bool,
 }
 
-/// The values of arguments, as policy asks for them.
+/// The values of arguments, as policy asks for them, and the arguments as they came.
 #[derive(Debug)]
-pub(super) struct Arguments<'f>(pub(super) &'f Facts<'f>);
+pub(super) struct Arguments<'f>(pub(super) &'f Facts<'f>, pub(super) Option<&'f [u8]>);
 
 impl Lookup for Arguments<'_> {
     fn values(&self, name: &str, found: &mut dyn FnMut(Value<'_>)) {
@@ -66,6 +68,10 @@ impl Lookup for Arguments<'_> {
             Some(json::Value::Object) => found(Value::Object),
             Some(json::Value::Unreadable) => found(Value::Unreadable),
         }
+    }
+
+    fn text(&self) -> Option<Cow<'_, [u8]>> {
+        self.1.map(Cow::Borrowed)
     }
 }
 

@@ -81,7 +81,7 @@ impl Session {
         match &message.shape {
             Shape::Response(id, outcome) => self.answered(carrier, message, id.as_ref(), outcome),
             Shape::Request(id, call) => {
-                let arguments = Arguments(&call.facts);
+                let arguments = Arguments(&call.facts, call.arguments);
                 let about = About::of(Direction::ToClient, call, &arguments);
                 let finding = if self.asked_back.has(id) || self.asked_back.is_full() {
                     let reason = "a request with this id waits for its answer, or too many do";
@@ -100,11 +100,11 @@ impl Session {
                     return None;
                 };
                 let (id, length) = (id.clone().into_owned(), message.raw.len());
-                self.asked_back.ask(id, &call.method, credit, length, carrier.started);
+                self.asked_back.ask(id, call, credit, length, carrier.started);
                 Some(Cow::Borrowed(message.raw))
             }
             Shape::Notification(call) => {
-                let arguments = Arguments(&call.facts);
+                let arguments = Arguments(&call.facts, call.arguments);
                 let about = About::of(Direction::ToClient, call, &arguments);
                 let finding = self.weigh(carrier, &about);
                 if finding.is_refused() {
@@ -149,6 +149,10 @@ impl Session {
             return None;
         };
         let ended = |code: Option<&'static str>| OutcomeFacts { code, ..carrier.outcome };
+        let asked = match self.pass_answer(carrier, (&id, asked), outcome, message.raw.len()) {
+            Ok(asked) => asked,
+            Err(error) => return Some(error),
+        };
         let Outcome::Result { input_requests, has_list, version, .. } = outcome else {
             asked.end(&ended(None), message.raw.len());
             return Some(Cow::Borrowed(message.raw));
@@ -200,7 +204,7 @@ impl Session {
     }
 
     /// Records a refusal, and gives the error that the client gets in place of an answer.
-    fn in_place_of(
+    pub(super) fn in_place_of(
         &self,
         carrier: &Carrier<'_>,
         about: &About<'_>,

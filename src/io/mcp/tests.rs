@@ -1,5 +1,7 @@
 //! Claims about one conversation, each against a log that is read back.
 
+mod agt;
+
 use std::path::Path;
 
 use super::*;

@@ -23,6 +23,8 @@ pub(super) enum Fact<'f> {
     Text(Cow<'f, str>),
     Number(Number),
     Bool(bool),
+    /// JSON's null: to Python the same as nothing, to JavaScript not.
+    Null,
     /// A list, by its length.
     List(usize),
     Object,
@@ -75,7 +77,7 @@ pub(super) enum Scope {
     Whole,
     /// An HTTP request of which the host is known, and with `port` and `path` these.
     Place { port: bool, path: bool },
-    /// An MCP message of which nothing is known but who sends it and where to.
+    /// An MCP message of which only is known who sends it and to which server.
     SomeMessage,
 }
 
@@ -97,6 +99,27 @@ impl Field {
             Field::Argument(pointer) => Some(pointer),
             Field::Path => Some(PATH_ARGUMENT),
             _ => None,
+        }
+    }
+
+    /// An HTTP request is a call of a tool with these arguments.
+    fn of_http(&self) -> &Field {
+        let Field::Argument(pointer) = self else { return self };
+        match &**pointer {
+            "/method" => &Field::Method,
+            "/path" => &Field::Path,
+            "/url" => &Field::Url,
+            "/host" => &Field::Host,
+            _ => self,
+        }
+    }
+
+    /// Whether the field differs with the readings of a path.
+    pub(super) fn reads_path(&self) -> bool {
+        match self {
+            Field::Path | Field::Url | Field::Resource => true,
+            Field::Argument(pointer) => matches!(&**pointer, "/path" | "/url"),
+            _ => false,
         }
     }
 
@@ -163,9 +186,10 @@ impl Field {
             | Field::Url
             | Field::Query
             | Field::Header(_) => origin == Origin::Request,
-            Field::McpMethod | Field::Server | Field::Argument(_) | Field::Description | Field::Response => {
-                origin == Origin::Message
+            Field::Argument(pointer) => {
+                origin == Origin::Message || matches!(&**pointer, "/method" | "/path" | "/url" | "/host")
             }
+            Field::McpMethod | Field::Server | Field::Description | Field::Response => origin == Origin::Message,
         }
     }
 }
@@ -184,13 +208,22 @@ impl<'s> Facts<'s> {
     }
 
     /// Whether something that rules may ask for has not been looked at.
+    #[allow(dead_code, reason = "the rules of these dialects can be walked with open facts")]
     pub(super) fn is_open(&self) -> bool {
         self.scope != Scope::Whole || self.subject.is_open()
     }
 
+    fn is_request(&self) -> bool {
+        match self.scope {
+            Scope::Whole => self.subject.mcp.is_none(),
+            Scope::Place { .. } => true,
+            Scope::SomeMessage => false,
+        }
+    }
+
     /// Who asks.
     pub(super) fn agent(&self) -> Option<&'s str> {
-        (self.scope == Scope::Whole).then_some(self.subject.agent)
+        (!matches!(self.scope, Scope::Place { .. })).then_some(self.subject.agent)
     }
 
     /// What is known of a field.
@@ -198,12 +231,13 @@ impl<'s> Facts<'s> {
         if let Field::Nothing = field {
             return Fact::Missing;
         }
+        let field = if self.is_request() { field.of_http() } else { field };
         match (self.scope, field) {
             (Scope::Whole, _) => {}
-            (Scope::Place { .. }, Field::Tool | Field::Scheme | Field::Host) => {}
+            (Scope::Place { .. }, Field::Tool | Field::Host) => {}
             (Scope::Place { port: true, .. }, Field::Port) | (Scope::Place { path: true, .. }, Field::Path) => {}
             (Scope::Place { .. }, _) if !field.comes_from(Origin::Request) => return Fact::Missing,
-            (Scope::SomeMessage, Field::Server) => {}
+            (Scope::SomeMessage, Field::Server | Field::Agent) => {}
             (Scope::SomeMessage, _) if !field.comes_from(Origin::Message) => return Fact::Missing,
             (Scope::Place { .. } | Scope::SomeMessage, _) => return Fact::Open,
         }
@@ -327,7 +361,7 @@ fn one<'s>(look: Look<'s>, name: &str) -> Fact<'s> {
             },
             Value::Number(number) => Fact::Number(number),
             Value::Bool(flag) => Fact::Bool(flag),
-            Value::Null => Fact::Missing,
+            Value::Null => Fact::Null,
             Value::List(length) => Fact::List(length),
             Value::Object => Fact::Object,
             Value::Unreadable => Fact::Unreadable,

@@ -6,10 +6,17 @@
 //! every reading of a path is decided, and what cannot be read is denied.
 
 mod course;
+mod document;
 mod egress;
+mod expression;
 mod facts;
+mod moment;
+mod npm;
 mod reading;
+mod regex;
+mod scalar;
 mod shell;
+mod toolkit;
 
 use aws_lc_rs::digest;
 
@@ -18,7 +25,7 @@ use super::explain::Explanation;
 use super::model::Mode;
 use super::problem::Problems;
 use super::subject::{Stage, Subject};
-use super::yaml::Entry;
+use super::yaml::{Entry, Value};
 use super::{Answer, Need, Outline, Policy, Terms};
 
 use course::{Course, Ruling};
@@ -44,12 +51,18 @@ pub(super) struct Ruleset {
 /// One of AGT's languages. What is asked of each stands in the methods of [`Ruleset`].
 #[derive(Debug)]
 enum Dialect {
+    Document(document::Document),
+    Toolkit(toolkit::Toolkit),
+    Tools(npm::Tools),
     Egress(egress::Egress),
 }
 
 /// Which of AGT's languages a file is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
+    Document,
+    Toolkit,
+    Tools,
     Egress,
 }
 
@@ -64,10 +77,24 @@ pub(super) struct Read {
 
 /// Which of AGT's languages a document is in, by its keys; nothing if in none.
 pub(super) fn recognise(entries: &[Entry]) -> Option<Kind> {
+    if find(entries, "ringfence").is_some() {
+        return None;
+    }
     let rules = find(entries, "rules").and_then(|entry| list(&entry.node)).unwrap_or_default();
     let first = rules.first().and_then(map).unwrap_or_default();
     let has = |key: &str| find(first, key).is_some();
-    has("domain").then_some(Kind::Egress)
+    let condition = find(first, "condition").map(|entry| &entry.node.value);
+    match condition {
+        Some(Value::Map(_)) => Some(Kind::Document),
+        _ if find(entries, "apiVersion").is_some() => Some(Kind::Toolkit),
+        Some(_) => Some(Kind::Toolkit),
+        _ if has("tool") => Some(Kind::Tools),
+        _ if has("domain") => Some(Kind::Egress),
+        // Without rules a policy is told by its defaults.
+        _ if rules.is_empty() && find(entries, "default_action").is_some() => Some(Kind::Toolkit),
+        _ if rules.is_empty() && find(entries, "defaults").is_some() => Some(Kind::Document),
+        _ => None,
+    }
 }
 
 /// Reads a file. Without an error there is a ruleset.
@@ -78,8 +105,14 @@ pub(super) fn read(
     problems: &mut Problems,
 ) -> Option<Read> {
     let mut reading = Reading::new(text, terms, problems);
-    let mode = Mode::Enforce;
+    let mut mode = Mode::Enforce;
     let dialect = match kind {
+        Kind::Document => document::read(entries, &mut reading).map(Dialect::Document),
+        Kind::Toolkit => toolkit::read(entries, &mut reading).map(Dialect::Toolkit),
+        Kind::Tools => npm::read(entries, &mut reading).map(|(tools, its)| {
+            mode = its;
+            Dialect::Tools(tools)
+        }),
         Kind::Egress => egress::read(entries, &mut reading).map(Dialect::Egress),
     };
     let (fields, files) = reading.finish();
@@ -87,7 +120,7 @@ pub(super) fn read(
     let mut arguments: Vec<Box<str>> = fields.iter().filter_map(|(_, field)| field.argument()).map(Box::from).collect();
     arguments.sort();
     arguments.dedup();
-    let reads_path = fields.iter().any(|(_, field)| matches!(field, Field::Path | Field::Url | Field::Resource));
+    let reads_path = fields.iter().any(|(_, field)| field.reads_path());
     let digest = digest_of(text, &files);
     let files = files.into_iter().map(|(path, _)| path).collect();
     let ruleset = Ruleset { dialect, fields, arguments: arguments.into(), reads_path, files };
@@ -115,6 +148,9 @@ impl Ruleset {
     /// Where the rules lead for some facts.
     fn course(&self, facts: &Facts<'_>) -> Course<'_> {
         match &self.dialect {
+            Dialect::Document(document) => document.course(facts),
+            Dialect::Toolkit(toolkit) => toolkit.course(facts),
+            Dialect::Tools(tools) => tools.course(facts),
             Dialect::Egress(egress) => egress.course(facts),
         }
     }
@@ -122,6 +158,9 @@ impl Ruleset {
     /// The rules that match, for explanations; facts that are open count as unreadable.
     fn matching(&self, facts: &Facts<'_>) -> Vec<String> {
         match &self.dialect {
+            Dialect::Document(document) => document.matching(facts),
+            Dialect::Toolkit(toolkit) => toolkit.matching(facts),
+            Dialect::Tools(tools) => tools.matching(facts),
             Dialect::Egress(egress) => egress.matching(facts),
         }
     }
@@ -129,20 +168,27 @@ impl Ruleset {
     /// The rules, for people.
     pub(super) fn outline(&self) -> Vec<Outline<'_>> {
         match &self.dialect {
+            Dialect::Document(document) => document.outline(),
+            Dialect::Toolkit(toolkit) => toolkit.outline(),
+            Dialect::Tools(tools) => tools.outline(),
             Dialect::Egress(egress) => egress.outline(),
         }
     }
 
     /// Counts a call against the limit that its ruling names; false where another call took the last place.
-    pub(super) fn take(&self, _limit: u32, _agent: &str, _time_ns: u64) -> bool {
+    pub(super) fn take(&self, limit: u32, agent: &str, time_ns: u64) -> bool {
         match &self.dialect {
-            Dialect::Egress(_) => true,
+            Dialect::Toolkit(toolkit) => toolkit.take(limit, agent, time_ns),
+            Dialect::Document(_) | Dialect::Tools(_) | Dialect::Egress(_) => true,
         }
     }
 
     /// Heap bytes of what was compiled, roughly.
     pub(super) fn bytes(&self) -> usize {
         match &self.dialect {
+            Dialect::Document(document) => document.bytes(),
+            Dialect::Toolkit(toolkit) => toolkit.bytes(),
+            Dialect::Tools(tools) => tools.bytes(),
             Dialect::Egress(egress) => egress.bytes(),
         }
     }
@@ -247,9 +293,18 @@ impl Policy {
         }
     }
 
-    /// Whether some request to a place could be allowed, as far as host, port and path tell.
-    pub(super) fn may_admit_by(&self, ruleset: &Ruleset, subject: &Subject<'_>, (port, path): (bool, bool)) -> bool {
-        let scope = Scope::Place { port, path };
-        ruleset.course(&Facts { scope, ..Facts::of(subject) }).may_allow
+    /// Whether some request to a place could be allowed, as far as host, port and path tell, and by which rule where one is certain.
+    pub(super) fn may_reach_by(
+        &self,
+        ruleset: &Ruleset,
+        subject: &Subject<'_>,
+        (port, path): (bool, bool),
+    ) -> (bool, Option<Box<str>>) {
+        let course = ruleset.course(&Facts { scope: Scope::Place { port, path }, ..Facts::of(subject) });
+        let rule = course.last.rule.filter(|_| course.last.allows && !course.is_open);
+        (course.may_allow, rule.map(|rule| rule.name.into()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,6 +84,7 @@ impl<'r> Reading<'r> {
         self.files.get(&*path).map(|bytes| &**bytes)
     }
 
+    #[allow(dead_code, reason = "these dialects name files one by one")]
     /// The files in and below a folder, by paths from the policy's folder, sorted. An error is reported here.
     pub(super) fn folder(&mut self, path: &str, place: Place) -> Vec<String> {
         let Some(path) = plain(path) else {

@@ -19,7 +19,7 @@ impl<'b> Dice<'b> {
     }
 
     /// A number below `sides`.
-    fn roll(&mut self, sides: usize) -> usize {
+    pub(super) fn roll(&mut self, sides: usize) -> usize {
         let value = match self.bytes.split_first() {
             Some((first, rest)) => {
                 self.bytes = rest;
@@ -35,11 +35,11 @@ impl<'b> Dice<'b> {
         usize::try_from(value % sides.max(1) as u64).unwrap_or_default()
     }
 
-    fn chance(&mut self, of: usize) -> bool {
+    pub(super) fn chance(&mut self, of: usize) -> bool {
         self.roll(of) == 0
     }
 
-    fn pick<'v>(&mut self, values: &[&'v str]) -> &'v str {
+    pub(super) fn pick<'v>(&mut self, values: &[&'v str]) -> &'v str {
         values[self.roll(values.len())]
     }
 }
@@ -404,6 +404,7 @@ impl Drawn {
             mcp,
             tunnel: self.tunnel,
             time_ns,
+            ..Subject::EMPTY
         })
     }
 }
