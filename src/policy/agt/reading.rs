@@ -8,6 +8,9 @@ use super::super::yaml::{Entry, Node, Value};
 use super::facts::{Field, Origin};
 use crate::limits;
 
+/// Files by their paths, with what is in them.
+pub(super) type Contents = Vec<(Box<str>, Box<[u8]>)>;
+
 /// What a dialect's reader works with.
 pub(super) struct Reading<'r> {
     /// The text of the policy's own file.
@@ -107,7 +110,7 @@ impl<'r> Reading<'r> {
     }
 
     /// What was read, when the dialect is through: its fields by name, and the other files in the order of their paths.
-    pub(super) fn finish(self) -> (Vec<(Box<str>, Field)>, Vec<(Box<str>, Box<[u8]>)>) {
+    pub(super) fn finish(self) -> (Vec<(Box<str>, Field)>, Contents) {
         for name in self.terms.unsupplied.iter().filter(|name| !self.used.contains(name.as_str())) {
             let message = format!("`--agt-unsupplied {name}`: no rule reads it");
             self.problems.warning(Place { line: 1, column: 1 }, message, "leave it out");

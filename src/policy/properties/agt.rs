@@ -222,7 +222,7 @@ impl Plain {
 fn decide_document(rules: &[Drawn], default: bool, request: &Request) -> Outcome {
     let context = request.context();
     let mut order: Vec<&Drawn> = rules.iter().collect();
-    order.sort_by(|one, other| other.priority.cmp(&one.priority));
+    order.sort_by_key(|rule| std::cmp::Reverse(rule.priority));
     for rule in order {
         match condition(rule, context.get(rule.field)) {
             None => return (false, "policy_error".to_owned()),

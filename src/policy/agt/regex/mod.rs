@@ -23,6 +23,8 @@ pub(super) struct Pattern {
     engine: Engine,
     /// Whether texts are to be given with Python's word characters put in place.
     placed: bool,
+    /// Whether an empty text has no certain answer.
+    disputed: bool,
     /// What it cannot match without, if that is known.
     literals: Option<Box<[Box<str>]>>,
 }
@@ -67,7 +69,8 @@ impl Pattern {
             true => Engine::Stepped(linear(&translated.loose)?, stepped(&translated.exact)?),
         };
         let placed = flavour == Flavour::Python && translated.words && !spelt;
-        Ok(Pattern { engine, placed, literals: literals::required(&translated.loose) })
+        let disputed = translated.disputed;
+        Ok(Pattern { engine, placed, disputed, literals: literals::required(&translated.loose) })
     }
 
     /// Whether the pattern matches somewhere.
@@ -77,6 +80,7 @@ impl Pattern {
 
     fn runs(&self, text: &str) -> Result<bool, Flaw> {
         match &self.engine {
+            _ if self.disputed && text.is_empty() => Err(Flaw),
             Engine::Linear(regex) => Ok(regex.is_match(text)),
             Engine::Stepped(loose, _) if !loose.is_match(text) => Ok(false),
             Engine::Stepped(_, regex) => regex.is_match(text).map_err(|_| Flaw),

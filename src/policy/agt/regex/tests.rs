@@ -111,3 +111,9 @@ fn a_pattern_that_takes_too_many_steps_is_a_flaw_and_no_answer() {
     assert!(pattern.is_stepped());
     assert_eq!(pattern.is_match(&"a".repeat(4_000)), Err(Flaw));
 }
+
+#[test]
+fn where_versions_of_python_disagree_there_is_no_answer() {
+    let pattern = python(r"\B");
+    assert_eq!((pattern.is_match(""), pattern.is_match("ab"), pattern.is_match("a")), (Err(Flaw), Ok(true), Ok(false)));
+}

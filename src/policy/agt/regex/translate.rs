@@ -29,6 +29,8 @@ pub(super) struct Translated {
     pub(super) words: bool,
     /// Whether a character beyond ASCII is named.
     pub(super) foreign: bool,
+    /// Whether there is a `\B`, about which versions of Python disagree where the text is empty.
+    pub(super) disputed: bool,
 }
 
 /// Why a pattern cannot be taken, and at which of its characters.
@@ -67,7 +69,14 @@ const JAVASCRIPT_SPACE: &str =
 
 /// Translates a pattern. `spelt` says Python's word characters by their properties, for patterns that name characters beyond ASCII.
 pub(super) fn translate(pattern: &str, flavour: Flavour, spelt: bool) -> Result<Translated, Untranslated> {
-    let out = Translated { exact: String::new(), loose: String::new(), stepped: false, words: false, foreign: false };
+    let out = Translated {
+        exact: String::new(),
+        loose: String::new(),
+        stepped: false,
+        words: false,
+        foreign: false,
+        disputed: false,
+    };
     let mut translator = Translator {
         characters: pattern.chars().collect(),
         at: 0,
@@ -320,6 +329,7 @@ impl Translator {
     /// `\b` and `\B`.
     fn boundary(&mut self, negated: bool) -> Result<(), Untranslated> {
         self.out.words = true;
+        self.out.disputed |= negated;
         match (self.flavour, negated, self.spelt) {
             (Flavour::JavaScript, true, _) => return Err(self.error("`\\B` is not taken")),
             (Flavour::JavaScript, false, _) => self.say("(?-u:\\b)"),
@@ -329,7 +339,6 @@ impl Translator {
                 let exact = format!("(?:(?<=[{word}])({same}[{word}])|(?<![{word}])({other}[{word}]))");
                 self.say_stepped(&exact, "");
             }
-            // Python's `\B` does not hold in an empty text.
             (Flavour::Python, true, false) => self.say("\\B"),
             (Flavour::Python, false, false) => self.say("\\b"),
         }
