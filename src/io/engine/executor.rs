@@ -69,7 +69,8 @@ impl Core {
             budget: Cell::new(0),
             tasks: RefCell::new(Tasks { slots: vec![main], vacant: Vec::new() }),
             ready: RefCell::new(VecDeque::new()),
-            due: Cell::new(Vec::new()),
+            // As many as a turn polls: the first timers that fire together allocate nothing.
+            due: Cell::new(Vec::with_capacity(POLLS_PER_TURN_MAX as usize)),
             woken: Cell::new(Vec::new()),
         })
     }
