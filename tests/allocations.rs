@@ -6,6 +6,8 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod util;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
 use std::cell::Cell;
@@ -14,7 +16,6 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use ringfence::bench::Credentials;
 use ringfence::config;
@@ -23,10 +24,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection, StreamOwned};
 use tempfile::TempDir;
+use util::{PATIENCE, until};
 
 const HOST: &str = "origin.test";
-/// Longer than anything here takes on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Buffers, queues and slabs have their size after so many.
 const WARM_UP: usize = 200;
 const COUNTED: u64 = 500;
@@ -192,17 +192,6 @@ fn workers() -> Vec<i32> {
         std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.starts_with("ringfence-worke"))
     };
     tasks.filter(serves).map(|task| task.file_name().to_str().unwrap().parse().unwrap()).collect()
-}
-
-fn until<T>(what: &str, mut there: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = there() {
-            return found;
-        }
-        assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn free_address() -> SocketAddr {
