@@ -62,7 +62,7 @@ impl Driver {
     /// Starts a send on an idle sending side; [`Socket::poll_sent`] tells its end.
     pub(super) fn start_send(&self, socket: &Rc<Socket>, bytes: Outgoing) {
         match self {
-            Driver::Ring(ring) => ring.start_send(socket, bytes, 0),
+            Driver::Ring(ring) => ring.send_now(socket, bytes),
             Driver::Poller(poller) => poller.start_send(socket, bytes),
         }
     }

@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 
 use io_uring::types::Fd;
 use io_uring::{opcode, squeue};
-use nix::sys::socket::{Shutdown, SockaddrLike, SockaddrStorage, shutdown};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, Shutdown, SockaddrLike, SockaddrStorage, send, shutdown};
 
 use super::ops::{First, Op, Tag};
 use super::{BUFFER_GROUP, Ring};
@@ -68,7 +69,21 @@ impl Ring {
         Poll::Pending
     }
 
-    pub(in super::super) fn start_send(&self, socket: &Rc<Socket>, bytes: Outgoing, sent: usize) {
+    /// Sends at once what the socket takes, which nearly always is everything: then there is nothing to wait for, and the task goes on within its
+    /// turn. Only the rest is the ring's.
+    pub(in super::super) fn send_now(&self, socket: &Rc<Socket>, bytes: Outgoing) {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        let sent = match send(socket.raw(), &bytes[..bytes.len().min(SEND_BYTES_MAX)], flags) {
+            Ok(sent) if sent == bytes.len() => return socket.finish_send(Ok(()), bytes),
+            Ok(sent) => sent,
+            Err(Errno::EAGAIN | Errno::EINTR) => 0,
+            // Reported once: the ring would find another error, or none.
+            Err(error) => return socket.finish_send(Err(error.into()), bytes),
+        };
+        self.start_send(socket, bytes, sent);
+    }
+
+    pub(super) fn start_send(&self, socket: &Rc<Socket>, bytes: Outgoing, sent: usize) {
         let entry = send_entry(socket, &bytes[sent..]);
         let key = self.ops.borrow_mut().insert(Op::Send { socket: socket.clone(), bytes, sent });
         socket.tx.borrow_mut().state = TxState::Busy(key);
