@@ -138,6 +138,15 @@ impl Driver {
         }
     }
 
+    /// Whether it is known, without asking the kernel, that nothing waits to be received.
+    pub(super) fn knows_quiet(&self, socket: &Socket) -> bool {
+        match self {
+            // An operation that is not under way tells nothing.
+            Driver::Ring(_) => false,
+            Driver::Poller(_) => Poller::knows_quiet(socket),
+        }
+    }
+
     pub(super) fn in_flight(&self) -> usize {
         match self {
             Driver::Ring(ring) => ring.in_flight(),

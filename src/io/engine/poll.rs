@@ -224,6 +224,12 @@ impl Poller {
         Poll::Pending
     }
 
+    /// The last receive took all there was, and no edge has come since.
+    pub(super) fn knows_quiet(socket: &Socket) -> bool {
+        let ready = socket.ready.get();
+        socket.registration.get().is_some() && !ready.read && !ready.hung_up
+    }
+
     /// Registers once. Readiness that was there already is reported by the first wait.
     fn register(&self, socket: &Rc<Socket>) -> io::Result<()> {
         if socket.registration.get().is_some() {
