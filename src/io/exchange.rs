@@ -61,7 +61,7 @@ pub(crate) struct Exchange<'x> {
 impl Exchange<'_> {
     /// A request that is here as a whole: one entry into the kernel sends it and waits for the response.
     pub(crate) async fn short(&self, out: &mut Vec<u8>) -> End {
-        self.gone_up.set(Some(Instant::now()));
+        self.gone_up.set(Some(self.sent));
         let sent = self.upstream.send_then_fill(std::mem::take(out));
         match relay::patiently(self.bounds.response_head, sent, Some(self.client)).await {
             Waited::Done((Ok(Filled::Bytes), back)) => {

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 
 use crate::audit::{DecisionFacts, Inspected, Mode, Nanos};
 use crate::io::census::Stage;
-use crate::io::clock;
 use crate::io::flow::Connection;
 use crate::io::here;
 use crate::io::judge::{Judged, Request};
@@ -172,15 +171,15 @@ impl Connection {
             let Answer::Decided(again) = policy.ask(subject) else { return self.hold_on(request, way) };
             return self.vet(request, policy, (subject, again), (candidates, via), way);
         }
-        self.record_admission(request, policy, (decision, permit), way)
+        self.record_admission(request, policy, (decision, permit, Nanos(subject.time_ns)), way)
     }
 
-    /// Puts the decision on record and writes the head for the origin.
+    /// Puts the decision on record, with the time that it was made at, and writes the head for the origin.
     fn record_admission(
         &mut self,
         request: &Request<'_>,
         policy: &Policy,
-        (decision, permit): (Decision<'_>, Permit),
+        (decision, permit, time): (Decision<'_>, Permit, Nanos),
         way: Way,
     ) -> Judged {
         let address = match &way {
@@ -190,7 +189,7 @@ impl Connection {
         };
         let facts = self.request_facts(request, policy, &decision);
         let facts = DecisionFacts { upstream: address, inspected: facts.inspected | Inspected::ADDRESS, ..facts };
-        match self.worker.producer.allow(Nanos(clock::wall()), &facts) {
+        match self.worker.producer.allow(time, &facts) {
             Ok(credit) => {
                 self.entry.is(Stage::Decided);
                 self.worker.counters.decided(metrics::Verdict::of(&decision), facts.decide_ns);
