@@ -5,7 +5,7 @@
 //! read and one write may be under way at a time, which is what the two directions of an exchange need.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 
 use crate::io::engine::{Buf, Stream};
 use crate::limits::{TLS_SEAL_BYTES_MAX, TRANSPORT_INBOX_BYTES_MAX};
@@ -400,8 +400,19 @@ impl Inbox {
             bytes.drain(..*start);
             *start = 0;
         }
-        let end = bytes.len();
-        bytes.resize(end + n, 0);
-        reader.read_exact(&mut bytes[end..])
+        bytes.reserve(n);
+        let mut left = n;
+        // From where they were decrypted: room made for them would have to be zeroed first.
+        while left > 0 {
+            let here = reader.fill_buf()?;
+            let taken = here.len().min(left);
+            if taken == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            bytes.extend_from_slice(&here[..taken]);
+            reader.consume(taken);
+            left -= taken;
+        }
+        Ok(())
     }
 }
