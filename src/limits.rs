@@ -120,6 +120,24 @@ pub const AGT_REGEX_CACHE_BYTES: usize = 256 * 1024;
 pub const AGT_REGEXES_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Most files that one policy names beside its own.
 pub const POLICY_FILES_MAX: usize = 256;
+/// Most bytes of what a policy in Rego is told of one call, as JSON; AGT's own bound.
+pub const ACS_SNAPSHOT_BYTES_MAX: usize = 1024 * 1024;
+/// Deepest nesting of what a policy in Rego is told; AGT's own bound.
+pub const ACS_SNAPSHOT_DEPTH_MAX: usize = 64;
+/// Longest evaluation of a policy in Rego: it keeps its worker from everything else.
+pub const ACS_EVALUATION_MAX: Duration = Duration::from_millis(100);
+/// Steps of such an evaluation between two looks at the time.
+pub const ACS_EVALUATION_STEPS: u32 = 32;
+/// Evaluators that are kept for later, one for each worker that decides at the same time.
+pub const ACS_EVALUATORS_MAX: usize = 256;
+/// Deepest chain of manifests that extend one another; AGT's own bound.
+pub const ACS_EXTENDS_DEPTH_MAX: usize = 16;
+/// Different reasons that policies in Rego may give until the policy is read again; later ones are told without their text.
+pub const ACS_REASONS_MAX: usize = 1_024;
+/// Longest module in Rego.
+pub const ACS_MODULE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most lines of a module in Rego, and most columns of a line.
+pub const ACS_MODULE_LINES_MAX: usize = 200_000;
 /// Most problems that loading one policy names.
 pub const POLICY_PROBLEMS_MAX: usize = 1_000;
 /// Ways in which a new policy is weaker that one line of the log names.

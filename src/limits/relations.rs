@@ -33,6 +33,8 @@ const _: () = {
     assert!(CHUNK_EXTENSION_LINE_BYTES_MAX < CHUNK_EXTENSION_BYTES_MAX);
     assert!(LABEL_BYTES_MAX < HOST_BYTES_MAX);
     assert!(POLICY_RULES_MAX < u32::MAX as usize / 64);
+    assert!(ACS_SNAPSHOT_DEPTH_MAX < 128, "the JSON reader's own depth");
+    assert!(ACS_REASONS_MAX > 0 && ACS_EVALUATION_MAX.as_millis() < WORKER_SILENCE_MAX.as_millis());
 };
 
 const _: () = {

@@ -5,6 +5,7 @@
 //! of AGT's fields is one table ([`facts`]) for all dialects. What AGT has no word for stays as it is under every policy: addresses are vetted,
 //! every reading of a path is decided, and what cannot be read is denied.
 
+mod acs;
 mod course;
 mod document;
 mod egress;
@@ -51,6 +52,7 @@ pub(super) struct Ruleset {
 /// One of AGT's languages. What is asked of each stands in the methods of [`Ruleset`].
 #[derive(Debug)]
 enum Dialect {
+    Manifest(acs::Manifest),
     Document(document::Document),
     Toolkit(toolkit::Toolkit),
     Tools(npm::Tools),
@@ -60,6 +62,7 @@ enum Dialect {
 /// Which of AGT's languages a file is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
+    Manifest,
     Document,
     Toolkit,
     Tools,
@@ -79,6 +82,9 @@ pub(super) struct Read {
 pub(super) fn recognise(entries: &[Entry]) -> Option<Kind> {
     if find(entries, "ringfence").is_some() {
         return None;
+    }
+    if find(entries, acs::VERSION).is_some() {
+        return Some(Kind::Manifest);
     }
     let rules = find(entries, "rules").and_then(|entry| list(&entry.node)).unwrap_or_default();
     let first = rules.first().and_then(map).unwrap_or_default();
@@ -107,6 +113,7 @@ pub(super) fn read(
     let mut reading = Reading::new(text, terms, problems);
     let mut mode = Mode::Enforce;
     let dialect = match kind {
+        Kind::Manifest => acs::read(entries, &mut reading).map(Dialect::Manifest),
         Kind::Document => document::read(entries, &mut reading).map(Dialect::Document),
         Kind::Toolkit => toolkit::read(entries, &mut reading).map(Dialect::Toolkit),
         Kind::Tools => npm::read(entries, &mut reading).map(|(tools, its)| {
@@ -148,6 +155,7 @@ impl Ruleset {
     /// Where the rules lead for some facts.
     fn course(&self, facts: &Facts<'_>) -> Course<'_> {
         match &self.dialect {
+            Dialect::Manifest(manifest) => manifest.course(facts),
             Dialect::Document(document) => document.course(facts),
             Dialect::Toolkit(toolkit) => toolkit.course(facts),
             Dialect::Tools(tools) => tools.course(facts),
@@ -158,6 +166,7 @@ impl Ruleset {
     /// The rules that match, for explanations; facts that are open count as unreadable.
     fn matching(&self, facts: &Facts<'_>) -> Vec<String> {
         match &self.dialect {
+            Dialect::Manifest(manifest) => manifest.matching(facts),
             Dialect::Document(document) => document.matching(facts),
             Dialect::Toolkit(toolkit) => toolkit.matching(facts),
             Dialect::Tools(tools) => tools.matching(facts),
@@ -168,6 +177,7 @@ impl Ruleset {
     /// The rules, for people.
     pub(super) fn outline(&self) -> Vec<Outline<'_>> {
         match &self.dialect {
+            Dialect::Manifest(manifest) => manifest.outline(),
             Dialect::Document(document) => document.outline(),
             Dialect::Toolkit(toolkit) => toolkit.outline(),
             Dialect::Tools(tools) => tools.outline(),
@@ -179,13 +189,14 @@ impl Ruleset {
     pub(super) fn take(&self, limit: u32, agent: &str, time_ns: u64) -> bool {
         match &self.dialect {
             Dialect::Toolkit(toolkit) => toolkit.take(limit, agent, time_ns),
-            Dialect::Document(_) | Dialect::Tools(_) | Dialect::Egress(_) => true,
+            Dialect::Manifest(_) | Dialect::Document(_) | Dialect::Tools(_) | Dialect::Egress(_) => true,
         }
     }
 
     /// Heap bytes of what was compiled, roughly.
     pub(super) fn bytes(&self) -> usize {
         match &self.dialect {
+            Dialect::Manifest(manifest) => manifest.bytes(),
             Dialect::Document(document) => document.bytes(),
             Dialect::Toolkit(toolkit) => toolkit.bytes(),
             Dialect::Tools(tools) => tools.bytes(),
