@@ -134,6 +134,8 @@ pub const ACS_EVALUATORS_MAX: usize = 256;
 pub const ACS_EXTENDS_DEPTH_MAX: usize = 16;
 /// Different reasons that policies in Rego may give until the policy is read again; later ones are told without their text.
 pub const ACS_REASONS_MAX: usize = 1_024;
+/// Most compiled expressions, and most compiled globs, that evaluations of Rego keep for one another; without them each is compiled each time.
+pub const ACS_PATTERNS_MAX: usize = 2_048;
 /// Longest module in Rego.
 pub const ACS_MODULE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most lines of a module in Rego, and most columns of a line.

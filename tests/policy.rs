@@ -165,6 +165,7 @@ fn the_examples_decide_as_their_fixtures_say() {
         ("examples/policies/agt-toolkit.yaml", "examples/policies/agt-toolkit.fixtures.yaml"),
         ("examples/policies/agt-tools.yaml", "examples/policies/agt-tools.fixtures.yaml"),
         ("examples/policies/agt-egress.yaml", "examples/policies/agt-egress.fixtures.yaml"),
+        ("examples/policies/acs/manifest.yaml", "examples/policies/acs/fixtures.yaml"),
     ] {
         let (policy, fixtures) = (repository(policy), repository(fixtures));
         let output = ringfence(&["policy", "test", policy.to_str().unwrap(), fixtures.to_str().unwrap()]);

@@ -69,9 +69,8 @@ struct Point {
 /// Reads a manifest. Without an error there is one.
 pub(super) fn read(entries: &[Entry], reading: &mut Reading<'_>) -> Option<Manifest> {
     let start = Place { line: 1, column: 1 };
-    for field in ["method", "path", "url", "host"] {
-        reading.field(field, start);
-    }
+    // The one fact of both requests and messages whose readings are decided one by one. The others are no fields but arguments of the call.
+    reading.field("path", start);
     let parts = parts::read(entries, reading);
     if reading.problems.has_errors() {
         return None;

@@ -52,7 +52,7 @@ pub(super) struct Ruleset {
 /// One of AGT's languages. What is asked of each stands in the methods of [`Ruleset`].
 #[derive(Debug)]
 enum Dialect {
-    Manifest(acs::Manifest),
+    Manifest(Box<acs::Manifest>),
     Document(document::Document),
     Toolkit(toolkit::Toolkit),
     Tools(npm::Tools),
@@ -113,7 +113,7 @@ pub(super) fn read(
     let mut reading = Reading::new(text, terms, problems);
     let mut mode = Mode::Enforce;
     let dialect = match kind {
-        Kind::Manifest => acs::read(entries, &mut reading).map(Dialect::Manifest),
+        Kind::Manifest => acs::read(entries, &mut reading).map(Box::new).map(Dialect::Manifest),
         Kind::Document => document::read(entries, &mut reading).map(Dialect::Document),
         Kind::Toolkit => toolkit::read(entries, &mut reading).map(Dialect::Toolkit),
         Kind::Tools => npm::read(entries, &mut reading).map(|(tools, its)| {

@@ -59,10 +59,10 @@ impl Reads {
             None => found == **supplied,
         };
         let is_above = |supplied: &&str| supplied.strip_prefix(&found).is_some_and(|rest| rest.starts_with('.'));
-        if found == "policy_target" || SUPPLIED.iter().any(|supplied| is_supplied(&supplied)) {
+        if found == "policy_target" || SUPPLIED.iter().any(is_supplied) {
             return;
         }
-        if found.is_empty() || found == "annotations" || SUPPLIED.iter().any(|supplied| is_above(&supplied)) {
+        if found.is_empty() || found == "annotations" || SUPPLIED.iter().any(is_above) {
             self.whole = true;
         } else {
             self.missing.insert(found);

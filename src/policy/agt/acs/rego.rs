@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use regorus::utils::limits::ExecutionTimerConfig;
-use regorus::{Engine, PolicyLengthConfig, Value};
+use regorus::{Engine, PolicyLengthConfig, Value, cache};
 use serde_json::Value as Json;
 
 use super::fault::Fault;
@@ -44,6 +44,8 @@ impl Rego {
     /// # Errors
     /// What is wrong with them.
     pub(super) fn prepare(sources: Sources, rule: &str) -> Result<Rego, String> {
+        let patterns = limits::ACS_PATTERNS_MAX;
+        cache::configure(cache::Config { regex: patterns, glob: patterns });
         let mut engine = Engine::new();
         engine.set_policy_length_config(length_config());
         engine.set_execution_timer_config(ExecutionTimerConfig {

@@ -207,6 +207,8 @@ fn a_decision_is_explained_and_outlined_by_the_policys_id() {
     let outline = policy.outline();
     assert_eq!(outline.iter().map(|rule| (rule.name, rule.effect)).collect::<Vec<_>>(), [("net", "rego")]);
     assert_eq!(policy.files().len(), 1);
+    // It may be put in force in front of requests and of messages.
+    assert_eq!((policy.unsupplied(false), policy.unsupplied(true)), (None, None));
     let monitored = policy.monitored();
     let decision = monitored.decide(&request("/admin"));
     assert_eq!((decision.verdict, decision.enforced), (Decided::Deny, false));
