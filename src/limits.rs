@@ -83,6 +83,10 @@ pub const PINS_PER_SERVER_MAX: usize = 1024;
 pub const PIN_DEFINITION_BYTES_MAX: usize = 8 * 1024;
 /// Longest file of pins: every tool with a name and two definitions of full length, escaped.
 pub const PIN_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Pins that are new in memory are written to disk at most this often.
+pub const PIN_SAVE_EVERY: Duration = Duration::from_millis(100);
+/// Where a tool has changed, its file is looked at this often for what somebody has accepted.
+pub const PIN_REFRESH_EVERY: Duration = Duration::from_secs(1);
 /// Longest MCP session id.
 pub const MCP_SESSION_BYTES_MAX: usize = 512;
 

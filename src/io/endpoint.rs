@@ -11,6 +11,7 @@ mod sessions;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::audit::{Credit, DecisionFacts, McpFacts, Nanos, OutcomeFacts, Protocol, Transport};
@@ -136,6 +137,10 @@ impl Connection {
         }
     }
 
+    fn conversation(&self, place: &Place) -> Session {
+        Session::new(&place.server, true, Transport::Http, Some(Arc::clone(&self.worker.pins)))
+    }
+
     fn place(
         &self,
         request: &Request<'_>,
@@ -189,7 +194,7 @@ impl Connection {
         (text, address): (&[u8], Option<SocketAddr>),
         vet: &dyn Fn(&Permit) -> Result<(), &'static str>,
     ) -> Result<Weighed, Judged> {
-        let mut session = Session::new(&place.server, true, Transport::Http, None);
+        let mut session = self.conversation(place);
         let (worker, arrival) = (Rc::clone(&self.worker), self.arrival.clone());
         let (body_pointers, arguments) = (worker.body_pointers(), worker.argument_pointers());
         let values = Values::read(text, &body_pointers);
@@ -287,7 +292,7 @@ impl Connection {
             ..self.request_facts(request, policy, &decision)
         };
         match worker.producer.allow(Nanos(clock::wall()), &facts) {
-            Ok(credit) => Ok((permit, Session::new(&place.server, true, Transport::Http, None), vec![credit])),
+            Ok(credit) => Ok((permit, self.conversation(place), vec![credit])),
             Err(refused) => Err(self.unrecorded(request, refused)),
         }
     }

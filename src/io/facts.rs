@@ -2,7 +2,7 @@
 
 use crate::parse::head::RequestHead;
 use crate::parse::query;
-use crate::policy::{Lookup, McpEndpoint, McpServer, Pin, Policy, Value};
+use crate::policy::{Lookup, McpEndpoint, Policy, Value};
 
 /// The header fields of a request.
 #[derive(Debug)]
@@ -32,16 +32,11 @@ impl Lookup for Parameters<'_> {
 
 /// What a policy speaks of and this proxy does not supply. Such a policy is not put in force, so that no rule means less than it says.
 pub(crate) fn unsupplied(policy: &Policy) -> Option<&'static str> {
-    let over_http = |server: &&McpServer| matches!(server.endpoint, McpEndpoint::Http { .. });
-    let mut servers = policy.mcp_servers().iter().filter(over_http).peekable();
+    let over_http = policy.mcp_servers().iter().any(|server| matches!(server.endpoint, McpEndpoint::Http { .. }));
     let speaks_mcp = policy.rules().iter().any(|rule| rule.when.mcp.is_some());
-    if speaks_mcp && servers.peek().is_none() {
-        return Some(
-            "the proxy reads MCP messages at declared endpoints alone; declare the server in `mcp_servers` by its `url`",
-        );
-    }
-    let pins = servers.any(|server| server.pin != Pin::Off);
-    pins.then_some("the proxy does not pin the tools of servers over HTTP yet; say `pin: off` for each with a `url`")
+    (speaks_mcp && !over_http).then_some(
+        "the proxy reads MCP messages at declared endpoints alone; declare the server in `mcp_servers` by its `url`",
+    )
 }
 
 #[cfg(test)]
@@ -52,9 +47,7 @@ mod tests {
     #[test]
     fn a_policy_that_says_more_than_is_supplied_is_not_put_in_force() {
         for (rest, word) in [
-            ("mcp_servers: { a: { url: \"https://a.test/mcp\" } }", Some("pin: off")),
-            ("mcp_servers: { a: { url: \"https://a.test/mcp\", pin: warn } }", Some("pin: off")),
-            ("mcp_servers: { a: { url: \"https://a.test/mcp\", pin: off } }", None),
+            ("mcp_servers: { a: { url: \"https://a.test/mcp\" } }", None),
             ("mcp_servers: { a: { stdio: a } }", Some("by its `url`")),
         ] {
             let text = format!("ringfence: v1\nrules:\n- allow: x\n  mcp: {{ server: a }}\n{rest}\n");

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::io::facts;
+use crate::io::mcp::pins::Pins;
 use crate::io::tls::Trust;
 use crate::io::upstream::Identities;
 use crate::limits::WEAKENINGS_TOLD_MAX;
@@ -51,11 +52,11 @@ impl Watch {
     }
 }
 
-/// Reads, checks and compiles the policy in `file`, and reads what it names. The error has one line for each problem.
+/// Reads, checks and compiles the policy in `file`, and reads what it names, the pins of its servers included. The error has one line for each problem.
 ///
 /// # Errors
 /// If the policy cannot be put in force as it stands.
-pub(crate) fn read(file: &Path, system: &Trust) -> Result<Ruling, Vec<String>> {
+pub(crate) fn read(file: &Path, system: &Trust, pins: &Pins) -> Result<Ruling, Vec<String>> {
     let name = file.display().to_string();
     let text = fs::read_to_string(file).map_err(|error| vec![format!("{name}: cannot be read: {error}")])?;
     let loaded = policy::load(policy::Source { name: &name, text: &text });
@@ -64,6 +65,7 @@ pub(crate) fn read(file: &Path, system: &Trust) -> Result<Ruling, Vec<String>> {
     if let Some(unsupplied) = facts::unsupplied(&policy) {
         return Err(vec![format!("{name}: {unsupplied}")]);
     }
+    pins.cover(&policy).map_err(|error| vec![error.to_string()])?;
     let folder = file.parent().unwrap_or(Path::new(""));
     let identities =
         Identities::read(&policy, folder, system).map_err(|error| vec![format!("{name}: upstreams: {error}")])?;

@@ -18,7 +18,7 @@ fn governed(place: &Place, port: u16) -> Command {
     let upstream = format!("upstreams:\n  files.test: {{ address: \"127.0.0.1:{port}\" }}\nmcp_servers:");
     let policy = include_str!("policy.yaml")
         .replace("mcp_servers:", &upstream)
-        .replace("{ stdio: files }", "{ url: \"http://files.test/mcp\", pin: off }");
+        .replace("{ stdio: files }", "{ url: \"http://files.test/mcp\" }");
     std::fs::write(place.path("policy.yaml"), policy).expect("the policy is written");
     let mut run = place.ringfence();
     run.args(["run", "--name", "coder", "--policy"]).arg(place.path("policy.yaml"));

@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 
-use super::harness::{Proxy, Recorded, origin, request, response};
+use super::harness::{PATIENCE, Proxy, Recorded, origin, request, response};
 use super::on_both;
 use crate::io::engine::Choice;
+use crate::io::mcp::pins;
 
 const RULES: &str = "  - allow: reads\n    mcp: { server: files, tool: \"read_*\" }\n    args: { path: { glob: \"/w/**\" } }
   - allow: roots\n    mcp: { server: files, method: roots/list }\nmcp_servers:\n  files: { url: \"http://origin.test/mcp\", pin: off }\n";
@@ -27,6 +28,7 @@ on_both! {
     a_session_that_is_not_known_is_not_found
     an_encoded_answer_is_refused
     no_other_rule_admits_a_message
+    a_changed_tool_is_hidden_until_somebody_accepts_it
 }
 
 fn an_allowed_call_travels_as_it_came_and_is_answered(choice: Choice) {
@@ -202,6 +204,33 @@ fn no_other_rule_admits_a_message(choice: Choice) {
     assert!(proxy.ask(twofold).starts_with("HTTP/1.1 400"));
 }
 
+fn a_changed_tool_is_hidden_until_somebody_accepts_it(choice: Choice) {
+    let list = |description: &str| {
+        json(&format!(
+            r#"{{"jsonrpc":"2.0","id":2,"result":{{"tools":[{{"name":"read_file","description":"{description}"}}]}}}}"#
+        ))
+    };
+    let answers = vec![list("reads"), list("reads and sends"), json(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#)];
+    let (proxy, _seen) = server_under(choice, answers, &RULES.replace(", pin: off", ""));
+    let mut client = proxy.client();
+    let mut ask = |text: &str| {
+        client.write_all(&post(text, "")).unwrap();
+        response(&mut client).unwrap()
+    };
+    assert!(ask(LIST).contains("read_file"));
+    assert!(!ask(LIST).contains("read_file"));
+    let told = ask(CALL);
+    assert!(told.starts_with("HTTP/1.1 200") && told.contains("tool_changed") && told.contains("sha256:"), "{told}");
+    // What the keeper has not written yet nobody can accept.
+    let started = std::time::Instant::now();
+    while pins::accept(&proxy.state(), "files", &[]).unwrap().is_empty() {
+        assert!(started.elapsed() < PATIENCE);
+    }
+    while ask(CALL).contains("tool_changed") {
+        assert!(started.elapsed() < PATIENCE, "what was accepted counts for a running worker");
+    }
+}
+
 fn post(text: &str, fields: &str) -> Vec<u8> {
     format!(
         "POST /mcp HTTP/1.1\r\nHost: origin.test\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\n{fields}Content-Length: {}\r\n\r\n{text}",
@@ -222,7 +251,11 @@ fn stream(events: &str) -> Vec<u8> {
 }
 
 /// A server that gives these answers, in turn, on one connection; and what it was asked.
-fn server(choice: Choice, answers: Vec<Vec<u8>>) -> (Proxy, std::sync::mpsc::Receiver<Vec<String>>) {
+fn server(choice: Choice, answers: Vec<Vec<u8>>) -> (Proxy, Receiver<Vec<String>>) {
+    server_under(choice, answers, RULES)
+}
+
+fn server_under(choice: Choice, answers: Vec<Vec<u8>>, rules: &str) -> (Proxy, Receiver<Vec<String>>) {
     let (address, seen) = origin(move |mut stream: TcpStream| {
         let mut asked = Vec::new();
         for answer in &answers {
@@ -232,5 +265,5 @@ fn server(choice: Choice, answers: Vec<Vec<u8>>) -> (Proxy, std::sync::mpsc::Rec
         }
         asked
     });
-    (Proxy::start(choice, address, 80, RULES), seen)
+    (Proxy::start(choice, address, 80, rules), seen)
 }
