@@ -8,7 +8,6 @@ use clap::Args;
 
 use crate::cli::engine::EngineArgs;
 use crate::config;
-use crate::io::facts;
 use crate::io::run::{self, Options, RunError};
 use crate::policy::{self, Policy};
 
@@ -43,7 +42,7 @@ pub struct RunArgs {
 /// Runs the command and returns its status.
 pub fn run(args: RunArgs) -> ExitCode {
     let mut policy = match &args.policy {
-        Some(file) => match read_policy(file) {
+        Some(file) => match compile_policy(file) {
             Ok(policy) => policy,
             Err(code) => return code,
         },
@@ -93,17 +92,7 @@ pub fn run(args: RunArgs) -> ExitCode {
     }
 }
 
-/// The same, of a policy that the proxy supplies every fact for. `Err` is the exit code.
-pub(crate) fn read_policy(file: &Path) -> Result<Policy, ExitCode> {
-    let policy = compile_policy(file)?;
-    if let Some(unsupplied) = facts::unsupplied(&policy) {
-        eprintln!("ringfence: {}: {unsupplied}", file.display());
-        return Err(ExitCode::from(2));
-    }
-    Ok(policy)
-}
-
-/// Reads and compiles a policy file, whatever it speaks about, and prints its problems. `Err` is the exit code.
+/// Reads and compiles a policy file, and prints its problems. `Err` is the exit code.
 pub(crate) fn compile_policy(file: &Path) -> Result<Policy, ExitCode> {
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file).map_err(|error| {

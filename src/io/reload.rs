@@ -6,7 +6,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::io::facts;
 use crate::io::mcp::pins::Pins;
 use crate::io::tls::Trust;
 use crate::io::upstream::Identities;
@@ -62,9 +61,6 @@ pub(crate) fn read(file: &Path, system: &Trust, pins: &Pins) -> Result<Ruling, V
     let loaded = policy::load(policy::Source { name: &name, text: &text });
     let problems = loaded.problems.iter().map(ToString::to_string).collect();
     let Some(policy) = loaded.policy else { return Err(problems) };
-    if let Some(unsupplied) = facts::unsupplied(&policy) {
-        return Err(vec![format!("{name}: {unsupplied}")]);
-    }
     pins.cover(&policy).map_err(|error| vec![error.to_string()])?;
     let folder = file.parent().unwrap_or(Path::new(""));
     let identities =

@@ -202,7 +202,17 @@ impl Proxy {
             engine: engine::Options { choice, buffers, spin: engine::Spin::Never, ..engine::Options::default() },
         };
         let worker = Handle::start(seed).unwrap();
-        Proxy { worker, office: office_thread, keeper, writer, listener: address, stub: stub_address, trust, roots, folder }
+        Proxy {
+            worker,
+            office: office_thread,
+            keeper,
+            writer,
+            listener: address,
+            stub: stub_address,
+            trust,
+            roots,
+            folder,
+        }
     }
 
     /// The state folder.
@@ -282,10 +292,10 @@ impl Proxy {
         self.office.join();
         self.keeper.finish();
         self.writer.finish().unwrap();
+        let words = |inspected| crate::audit::Inspected(inspected).words().collect::<Vec<_>>().join(" ");
         each(&self.folder.path().join("audit"), |body| match body {
-            Body::Decision(decision) => {
-                Some(crate::audit::Inspected(decision.inspected).words().collect::<Vec<_>>().join(" "))
-            }
+            Body::Decision(decision) => Some(words(decision.inspected)),
+            Body::Message(message) => Some(words(message.decision.inspected)),
             _ => None,
         })
     }
@@ -391,6 +401,21 @@ pub(crate) fn origin<T: Send + 'static>(
         }
     });
     (address, received)
+}
+
+/// An origin that serves its connections at the same time.
+pub(crate) fn origin_of_many(script: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let (address, script) = (listener.local_addr().unwrap(), Arc::new(script));
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (stream, script) = (stream.unwrap(), Arc::clone(&script));
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.set_nodelay(true).unwrap();
+            thread::spawn(move || script(stream));
+        }
+    });
+    address
 }
 
 /// An origin under TLS, and the trust anchor that vouches for it as `name`.

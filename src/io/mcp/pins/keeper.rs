@@ -78,10 +78,8 @@ impl Pins {
             if !due.is_empty() || is_over.load(Ordering::Acquire) {
                 return due;
             }
-            let (back, result) = self
-                .news
-                .wait_timeout(servers, PIN_REFRESH_EVERY)
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            let (back, result) =
+                self.news.wait_timeout(servers, PIN_REFRESH_EVERY).unwrap_or_else(std::sync::PoisonError::into_inner);
             servers = back;
             waited = if result.timed_out() { PIN_REFRESH_EVERY } else { Duration::ZERO };
         }
