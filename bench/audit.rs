@@ -191,7 +191,10 @@ fn path(root: &Path) {
         memory.last().copied().unwrap_or(0),
         memory.iter().max().copied().unwrap_or(0)
     );
-    println!("the folder itself, written in sequence: {:.0} MB a second", sequential(root, count.bytes.min(1 << 30)) / 1e6);
+    println!(
+        "the folder itself, written in sequence: {:.0} MB a second",
+        sequential(root, count.bytes.min(1 << 30)) / 1e6
+    );
 }
 
 /// Records until it is told to stop; how many were taken, and how many a full ring refused.

@@ -73,16 +73,26 @@ pub const RPC_INPUTS_MAX: usize = 64;
 pub const RPC_LIST_ENTRIES_MAX: usize = 10_000;
 /// MCP sessions over HTTP that are known at the same time; a client whose session is forgotten begins a new one.
 pub const MCP_SESSIONS_MAX: usize = 16 * 1024;
+/// MCP tasks whose agents are known at the same time.
+pub const MCP_TASKS_MAX: usize = 16 * 1024;
 /// Comments of an event stream on an MCP endpoint pass at most this often.
 pub const SSE_COMMENT_EVERY: Duration = Duration::from_secs(1);
 /// Requests of one MCP conversation that wait for their answers, in each direction.
 pub const MCP_REQUESTS_MAX: usize = 1024;
+/// Refusals that wait to be put on one stream of the older HTTP+SSE transport.
+pub const MCP_REFUSALS_MAX: usize = 64;
+/// Errors for requests of a server's own that are on their way to it, for each stream; what comes beyond is not answered.
+pub const MCP_ERRORS_BACK_MAX: usize = 8;
 /// Tools of one server that are pinned.
 pub const PINS_PER_SERVER_MAX: usize = 1024;
 /// Longest definition of a tool whose text is kept beside its digest.
 pub const PIN_DEFINITION_BYTES_MAX: usize = 8 * 1024;
 /// Longest file of pins: every tool with a name and two definitions of full length, escaped.
 pub const PIN_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Pins that are new in memory are written to disk at most this often.
+pub const PIN_SAVE_EVERY: Duration = Duration::from_millis(100);
+/// Where a tool has changed, its file is looked at this often for what somebody has accepted.
+pub const PIN_REFRESH_EVERY: Duration = Duration::from_secs(1);
 /// Longest MCP session id.
 pub const MCP_SESSION_BYTES_MAX: usize = 512;
 
@@ -352,6 +362,8 @@ pub const REQUEST_BODY_BYTES_MIN: usize = 1024;
 pub const WATCH_AFTER: Duration = Duration::from_secs(1);
 /// From the head of a request whose body is needed for its decision to the end of that body.
 pub const HELD_BODY_WAIT: Duration = Duration::from_secs(60);
+/// How long a body is waited for that can be JSON-RPC where nothing depends on it.
+pub const ENVELOPE_WAIT: Duration = Duration::from_secs(1);
 /// Longest value of `limits.held_body`.
 pub const HELD_BODY_WAIT_MAX: Duration = Duration::from_secs(3600);
 /// What a held body may take as it came: a longest text in chunks of 64 octets and more.

@@ -4,20 +4,27 @@
 //! message by message. It knows nothing of how messages are decided; [`crate::io::mcp`] does. What comes back is in [`response`].
 
 mod answers;
+mod back;
+mod elsewhere;
+mod events;
 mod pieces;
 mod response;
 mod sessions;
+mod still;
+mod streams;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::audit::{Credit, DecisionFacts, McpFacts, Nanos, OutcomeFacts, Protocol, Transport};
 use crate::io::clock;
 use crate::io::facts::{Fields, Parameters};
 use crate::io::flow::Connection;
-use crate::io::held::{Found, Values};
+use crate::io::held::{Found as Body, Values, Want};
 use crate::io::here;
 use crate::io::judge::{Judged, Request, subject_host};
 use crate::io::mcp::{Carrier, FromClient, Refusal, Session, Why};
@@ -28,10 +35,13 @@ use crate::parse::framing::{self, Framing};
 use crate::parse::head::Version;
 use crate::parse::json::{Layout, Pointers};
 use crate::parse::rpc::{self, header};
-use crate::policy::{Direction, Look, Mcp, Permit, Policy, Scheme, Subject, Vetted};
+use crate::policy::{Direction, Look, Mcp, Permit, Policy, Scheme, Subject, Vetted, Via};
+
+pub(crate) use self::elsewhere::may_be_mcp;
 
 use self::answers::{Owner, header_error};
 use self::sessions::Sessions;
+use self::streams::{Reserved, Streams, Target};
 
 /// A recorded admission of what a client sent to a declared endpoint; head and body stand in `out`.
 pub(crate) struct Message {
@@ -57,25 +67,42 @@ struct Place {
     path: Box<str>,
     method: &'static str,
     has_sessions: bool,
+    /// In the older transport, where the stream's messages are posted to: with a POST, and with the stream once it has said so.
+    older: Option<Target>,
+}
+
+/// A declared server, as a request finds it.
+pub(crate) struct Found<'p> {
+    name: Cow<'p, str>,
+    /// Not the declared URL, but where a stream of the older transport has told its client to post.
+    is_older: bool,
 }
 
 /// The declared server at the target of a request, if it is one.
 ///
 /// # Errors
 /// Where the path can be read in another way that leads to another server, or to none.
-pub(crate) fn server<'p>(policy: &'p Policy, scheme: Scheme, request: &Request<'_>) -> Result<Option<&'p str>, ()> {
+pub(crate) fn server<'p>(policy: &'p Policy, scheme: Scheme, request: &Request<'_>) -> Result<Option<Found<'p>>, ()> {
     if policy.mcp_servers().is_empty() {
         return Ok(None);
     }
     let (host, port) = (subject_host(&request.target.host), request.target.port);
-    let found = policy.mcp_server(scheme, host, port, &request.target.path);
-    let same = |reading: &str| policy.mcp_server(scheme, host, port, reading) == found;
-    if request.target.readings.iter().all(same) { Ok(found) } else { Err(()) }
+    let at = |path: &str| match policy.mcp_server(scheme, host, port, path) {
+        Some(name) => Some((Cow::Borrowed(name), false)),
+        None => {
+            let name = Streams::server(scheme, request.host, port, path)?;
+            policy.mcp_servers().iter().any(|server| server.name == name).then(|| (Cow::Owned(name.into()), true))
+        }
+    };
+    let found = at(&request.target.path);
+    let is_same = request.target.readings.iter().all(|reading| at(reading) == found);
+    if is_same { Ok(found.map(|(name, is_older)| Found { name, is_older })) } else { Err(()) }
 }
 
 impl Connection {
     /// Judges what goes to the declared endpoint of `server`.
-    pub(crate) fn message(&mut self, request: &Request<'_>, policy: &Policy, server: &str) -> Judged {
+    pub(crate) fn message(&mut self, request: &Request<'_>, policy: &Policy, found: &Found<'_>) -> Judged {
+        let server = &*found.name;
         let known = Some((request.head, request.target));
         let fields = match header::read(request.head.headers.iter()) {
             Ok(fields) => fields,
@@ -87,6 +114,11 @@ impl Connection {
             "DELETE" => "DELETE",
             _ => return self.malformed(405, "method_unsupported", &"an MCP endpoint has POST, GET and DELETE", known),
         };
+        let older = self.older(request, method);
+        if older.is_none() && found.is_older {
+            let (status, code) = if method == "POST" { (404, "session_unknown") } else { (405, "method_unsupported") };
+            return self.malformed(status, code, &"the stream is not this agent's, or has ended", known);
+        }
         // 2026-07-28 has no sessions: an id that is sent all the same means nothing.
         let has_sessions = !fields.version.and_then(rpc::Version::read).is_some_and(rpc::Version::is_stateless);
         let id = fields.session.filter(|_| has_sessions);
@@ -105,23 +137,12 @@ impl Connection {
             Err(Missing::Address(code)) => return self.malformed(502, code, &"the server has no address", known),
         };
         let id = id.map(Box::from);
-        let place = self.place(request, server, (method, id, has_sessions));
+        let place = Place { older, ..self.place(request, server, (method, id, has_sessions)) };
         let worker = Rc::clone(&self.worker);
         let vetted = RefCell::new(Vec::new());
         let dials = matches!(way, Way::Dial(_));
-        let vet = |permit: &Permit| {
-            let mut refused = "name_not_found";
-            let mut vetted = vetted.borrow_mut();
-            vetted.clear();
-            for candidate in candidates.as_slice() {
-                let via = if dials { here::whence(via, *candidate) } else { via };
-                match permit.vet(policy, *candidate, via, &worker.own) {
-                    Ok(one) => vetted.push(one),
-                    Err(refusal) => refused = refusal.code(),
-                }
-            }
-            if vetted.is_empty() { Err(refused) } else { Ok(()) }
-        };
+        let vet =
+            |permit: &Permit| vet_each(policy, permit, (candidates.as_slice(), via, dials), (&worker.own, &vetted));
         let address = candidates.as_slice().first().copied();
         let admitted = match text {
             Some(text) => self.weigh_text(request, policy, (&place, &fields), (text, address), &vet),
@@ -134,6 +155,10 @@ impl Connection {
             }
             Err(judged) => judged,
         }
+    }
+
+    fn conversation(&self, place: &Place) -> Session {
+        Session::new(&place.server, true, Transport::Http, Some(Arc::clone(&self.worker.pins)))
     }
 
     fn place(
@@ -151,7 +176,18 @@ impl Connection {
             path: (*request.target.path).into(),
             method,
             has_sessions,
+            older: None,
         }
+    }
+
+    /// The stream of this agent's that a message is for, where it is posted in the way of the older transport.
+    fn older(&self, request: &Request<'_>, method: &str) -> Option<Target> {
+        if method != "POST" || !Streams::are_open() {
+            return None;
+        }
+        let target = Target::of(self.arrival.scheme, request);
+        let is_its = Streams::all().is_of(&target, &self.arrival.agent);
+        is_its.then_some(target)
     }
 
     /// The body of a POST as one text; nothing for a GET and a DELETE, which have none.
@@ -165,7 +201,7 @@ impl Connection {
             };
         }
         match request.known.held.as_ref().map(|held| &held.found) {
-            Some(Found::Text { bytes, .. }) => Ok(Some(bytes)),
+            Some(Body::Text { bytes, .. }) => Ok(Some(bytes)),
             Some(_) => Err(self.malformed(413, "body_unreadable", &"the message is too long", known)),
             None => {
                 let is_json =
@@ -174,7 +210,7 @@ impl Connection {
                     let cause = "an MCP message is application/json in UTF-8, not encoded";
                     return Err(self.malformed(415, "media_type", &cause, known));
                 }
-                Err(request.hold_text())
+                Err(request.hold_back(Want::Text))
             }
         }
     }
@@ -189,7 +225,7 @@ impl Connection {
         (text, address): (&[u8], Option<SocketAddr>),
         vet: &dyn Fn(&Permit) -> Result<(), &'static str>,
     ) -> Result<Weighed, Judged> {
-        let mut session = Session::new(&place.server, true, Transport::Http, None);
+        let mut session = self.conversation(place);
         let (worker, arrival) = (Rc::clone(&self.worker), self.arrival.clone());
         let (body_pointers, arguments) = (worker.body_pointers(), worker.argument_pointers());
         let values = Values::read(text, &body_pointers);
@@ -213,27 +249,39 @@ impl Connection {
         };
         let nothing = Pointers::new([]);
         let owner = Owner { place, agent: &arrival.agent };
-        if let Ok(body) = rpc::read(text, Layout::Free, &nothing) {
-            match fields.check(&body) {
+        let body = rpc::read(text, Layout::Free, &nothing).ok();
+        let mut reserved = Reserved::Nothing;
+        if let Some(body) = &body {
+            match fields.check(body) {
+                // Whatever is agreed on there, the older transport has no batches.
+                Ok(_) if place.older.is_some() && fields.version.is_none() => session.speaks(rpc::Version::V2024_11_05),
                 Ok(version) => session.speaks(version),
                 Err(error) => {
                     session.garbled_by_client(&carrier, error.code());
-                    let answer = header_error(&body, &error);
-                    return Err(self.rpc_answer(request, 400, &answer));
+                    return Err(self.refuse_message(request, place, header_error(body, &error)));
                 }
             }
-            owner.expect_answers(&body, &mut session);
+            owner.expect_answers(body, &mut session);
+            reserved = owner.reserve(body, &mut session);
         }
-        let refusal = match session.client_sent(&carrier, text) {
-            FromClient::Forward { permit, told } => {
-                if let Ok(body) = rpc::read(text, Layout::Free, &nothing) {
-                    owner.note_answers(&body);
+        if reserved == Reserved::Gone {
+            let cause = "the stream has ended";
+            return Err(self.malformed(404, "session_unknown", &cause, Some((request.head, request.target))));
+        }
+        match (session.client_sent(&carrier, text), &body) {
+            (FromClient::Forward { permit, told }, body) => {
+                if let Some(body) = body {
+                    owner.note_answers(body);
                 }
-                return Ok((permit, session, told));
+                Ok((permit, session, told))
             }
-            FromClient::Refused(refusal) => refusal,
-        };
-        Err(self.refuse_message(request, &refusal))
+            (FromClient::Refused(refusal), body) => {
+                if let Some(body) = body.as_ref().filter(|_| reserved == Reserved::Yes) {
+                    owner.release(body);
+                }
+                Err(self.refuse_message(request, place, refusal))
+            }
+        }
     }
 
     /// Decides a GET, which opens the server's own stream, or a DELETE, which ends a session: part of the handshake, so that they are admitted as soon as
@@ -287,7 +335,7 @@ impl Connection {
             ..self.request_facts(request, policy, &decision)
         };
         match worker.producer.allow(Nanos(clock::wall()), &facts) {
-            Ok(credit) => Ok((permit, Session::new(&place.server, true, Transport::Http, None), vec![credit])),
+            Ok(credit) => Ok((permit, self.conversation(place), vec![credit])),
             Err(refused) => Err(self.unrecorded(request, refused)),
         }
     }
@@ -306,7 +354,7 @@ impl Connection {
         }
         let framing = text.map_or(Framing::None, |text| Framing::Length(text.len() as u64));
         wire::request(request.head, request.target, framing, (self.via(address), Codings::Identity), &mut self.out);
-        if let Some(Found::Text { bytes, wire }) = request.known.held.as_ref().map(|held| &held.found) {
+        if let Some(Body::Text { bytes, wire }) = request.known.held.as_ref().map(|held| &held.found) {
             self.out.extend_from_slice(bytes);
             self.client.consume(*wire);
         }
@@ -337,7 +385,16 @@ impl Connection {
     }
 
     /// Answers a text that the core has refused and put on record, in the shape that no client takes for a missing server or a lost session.
-    fn refuse_message(&mut self, request: &Request<'_>, refusal: &Refusal) -> Judged {
+    fn refuse_message(&mut self, request: &Request<'_>, place: &Place, refusal: Refusal) -> Judged {
+        // In the older transport a client takes any status of failure for the end of everything, and its answer comes on the stream.
+        let is_told = match (&place.older, refusal.why) {
+            (Some(target), _) if refusal.is_awaited => Streams::all().answer(target, refusal.answer.clone()),
+            (Some(_), Why::Denied) => true,
+            _ => false,
+        };
+        if is_told {
+            return self.rpc_answer(request, 202, b"");
+        }
         let status = match refusal.why {
             Why::Malformed => 400,
             Why::Denied | Why::Unrecorded if refusal.is_awaited => 200,
@@ -349,13 +406,34 @@ impl Connection {
 
     /// An answer of ours. The body has been held, so that the connection stays in step.
     fn rpc_answer(&mut self, request: &Request<'_>, status: u16, answer: &[u8]) -> Judged {
-        if let Some(Found::Text { wire, .. }) = request.known.held.as_ref().map(|held| &held.found) {
+        if let Some(Body::Text { wire, .. }) = request.known.held.as_ref().map(|held| &held.found) {
             self.client.consume(*wire);
         }
         let close = !framing::persistent(request.head.version, &request.head.headers);
         wire::answer(status, "application/json", answer, close, &mut self.out);
         Judged::Refused { body: false, close }
     }
+}
+
+/// Lets policy see every address; those that may be dialled are kept. The last one's word where there is none.
+fn vet_each(
+    policy: &Policy,
+    permit: &Permit,
+    (candidates, via, dials): (&[SocketAddr], Via, bool),
+    (own, kept): (&[SocketAddr], &RefCell<Vec<Vetted>>),
+) -> Result<(), &'static str> {
+    let mut refused = "name_not_found";
+    let mut kept = kept.borrow_mut();
+    kept.clear();
+    for candidate in candidates {
+        // A connection at hand was asked about when it was made.
+        let via = if dials { here::whence(via, *candidate) } else { via };
+        match permit.vet(policy, *candidate, via, own) {
+            Ok(one) => kept.push(one),
+            Err(refusal) => refused = refusal.code(),
+        }
+    }
+    if kept.is_empty() { Err(refused) } else { Ok(()) }
 }
 
 type Weighed = (Permit, Session, Vec<Credit>);

@@ -174,8 +174,8 @@ impl Connection {
             Ok(length) => length,
             Err(next) => return next,
         };
-        // What a held body takes counts until it is forwarded.
-        let (judged, _held) = self.weigh(length).await;
+        // What a held body takes counts until it is forwarded; a message's is kept, to be asked about again.
+        let (judged, held) = self.weigh(length).await;
         match judged {
             Judged::Forward(forward) => {
                 self.entry.is(Stage::Decided);
@@ -183,7 +183,7 @@ impl Connection {
             }
             Judged::Message(message) => {
                 self.entry.is(Stage::Decided);
-                Box::pin(self.converse(*message)).await
+                Box::pin(self.converse(*message, held.as_deref())).await
             }
             Judged::Refused { body, close } => self.refused(body, close).await,
             Judged::Tunnel(host, port) => Next::Tunnel(host, port),
@@ -211,7 +211,7 @@ impl Connection {
                 judged => break judged,
             }
         };
-        if matches!(judged, Judged::Forward(_)) {
+        if matches!(judged, Judged::Forward(_) | Judged::Message(_)) {
             self.asked.clear();
             self.asked.extend_from_slice(&head);
         }

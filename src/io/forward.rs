@@ -23,13 +23,15 @@ use crate::policy::Permit;
 impl Connection {
     /// Forwards the request whose head stands in `out`.
     pub(crate) async fn forward(&mut self, forward: Forward) -> Next {
-        let Forward { permit, credit, way, started, framing, method, version, expects_continue, persistent } = forward;
+        let Forward { permit, credit, others, way, started, framing, method, version, expects_continue, persistent } =
+            forward;
         let tally = Tally::default();
         let reused = !matches!(way, Way::Dial(..));
         let request = self.out.len();
         #[cfg(test)]
         crate::io::tests::fault(&self.out);
-        let mut end = match self.reach(credit.durable(), permit, way).await {
+        let durable = if others.is_empty() { credit.durable() } else { self.worker.producer.durable() };
+        let mut end = match self.reach(durable, permit, way).await {
             Ok(()) => self.exchange_with(framing, (method, version, persistent), expects_continue, &tally).await,
             Err(error) => End::Failed { status: error.status, code: error.code, detail: error.detail },
         };
@@ -42,7 +44,7 @@ impl Connection {
                 end = self.exchange_with(framing, (method, version, persistent), false, &tally).await;
             }
         }
-        self.conclude(end, credit, started, method, &tally).await
+        self.conclude(end, (credit, others), started, method, &tally).await
     }
 
     /// Makes `self.upstream` the connection for this exchange. Taking the permit here is what ties dialling to a decision; with `durability:
@@ -137,7 +139,14 @@ impl Connection {
     }
 
     /// Puts the outcome on record, answers where nothing has been said yet, and says what follows.
-    async fn conclude(&mut self, end: End, credit: Credit, started: Instant, method: Method, tally: &Tally) -> Next {
+    async fn conclude(
+        &mut self,
+        end: End,
+        (credit, others): (Credit, Vec<Credit>),
+        started: Instant,
+        method: Method,
+        tally: &Tally,
+    ) -> Next {
         let id = credit.id();
         let address = self.upstream.as_ref().map(|(_, upstream)| upstream.vetted.address());
         let mut outcome = OutcomeFacts {
@@ -181,7 +190,7 @@ impl Connection {
             }
         };
         outcome.total_ns = nanos_since(started);
-        credit.outcome(Nanos(clock::wall()), &outcome);
+        others.into_iter().chain([credit]).for_each(|credit| credit.outcome(Nanos(clock::wall()), &outcome));
         let ending = match &end {
             End::Delivered { .. } => Ending::Delivered,
             End::Failed { status, .. } => Ending::failed(*status),
@@ -203,7 +212,7 @@ impl Connection {
 }
 
 /// Runs an exchange until it ends or a new policy ends it. (Pinned by the caller: a future that is handed over is kept twice.)
-async fn or_recalled(
+pub(crate) async fn or_recalled(
     exchange: Pin<&mut impl Future<Output = End>>,
     recalled: impl Future<Output = ()>,
     tally: &Tally,

@@ -11,12 +11,13 @@ use crate::io::engine;
 use crate::io::flow::Connection;
 use crate::io::media;
 use crate::io::transport::{Filled, Transport};
-use crate::limits::{HELD_AGENT_BYTES_MAX, HELD_WIRE_BYTES_MAX, JSON_BYTES_MAX};
+use crate::limits::{ENVELOPE_WAIT, HELD_AGENT_BYTES_MAX, HELD_WIRE_BYTES_MAX, JSON_BYTES_MAX};
 use crate::parse::Progress;
 use crate::parse::chunked::{Decoder, Step};
 use crate::parse::framing::Framing;
 use crate::parse::head::RequestHead;
 use crate::parse::json::{self, Layout, Pointers, Scanner, Watch};
+use crate::parse::rpc::Envelope;
 use crate::policy::{Look, Lookup, Number, Value};
 
 /// What is to be held.
@@ -24,8 +25,18 @@ use crate::policy::{Look, Lookup, Number, Value};
 pub(crate) struct Hold {
     pub(crate) framing: Framing,
     pub(crate) expects_continue: bool,
-    /// Whether the body itself is wanted, and not only values in it.
-    pub(crate) whole: bool,
+    pub(crate) want: Want,
+}
+
+/// What is wanted of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// The values that policy asks for.
+    Values,
+    /// The body itself.
+    Text,
+    /// The body itself as long as it can be JSON-RPC. One that cannot be is let go at once, and so is one that takes too long or too much room.
+    Envelope,
 }
 
 /// A body that was held, and what it counts for as long as it is kept.
@@ -43,6 +54,8 @@ pub(crate) enum Found {
     Values(Values),
     /// The body itself, and what it takes in the inbox.
     Text { bytes: Vec<u8>, wire: usize },
+    /// Nothing that was waited for, as far as it has arrived: the rest may still be on its way.
+    Other,
     /// No JSON that all recipients read alike, or too much of it.
     Unreadable,
     /// It did not come, or is not framed as its head says.
@@ -83,42 +96,65 @@ impl Connection {
                 return Held { found: Found::Broken { status: 408, code: "body_timeout" }, _share: share };
             }
         }
-        let pointers = (!hold.whole).then_some(&*pointers);
-        let read = read(&self.client, hold.framing, pointers, &mut share);
-        let found = match engine::timeout(self.worker.bounds.held_body, read).await {
+        let read = read(&self.client, hold.framing, (hold.want, &pointers), &mut share);
+        let bound = match hold.want {
+            Want::Values | Want::Text => self.worker.bounds.held_body,
+            Want::Envelope => self.worker.bounds.held_body.min(ENVELOPE_WAIT),
+        };
+        let found = match engine::timeout(bound, read).await {
             Ok(Ok(found)) | Ok(Err(found)) => found,
             Err(_) => Found::Broken { status: 408, code: "body_timeout" },
+        };
+        let found = match found {
+            // Nobody has asked to wait for this: what is wrong with it shows when it is forwarded.
+            Found::Unreadable | Found::Broken { .. } if hold.want == Want::Envelope => Found::Other,
+            found => found,
         };
         Held { found, _share: share }
     }
 }
 
 impl Held {
+    /// The body itself, where it was wanted.
+    pub(crate) fn text(&self) -> Option<&[u8]> {
+        match &self.found {
+            Found::Text { bytes, .. } => Some(bytes),
+            _ => None,
+        }
+    }
+
     /// The facts for policy.
     pub(crate) fn look(&self) -> Look<'_> {
         match &self.found {
             Found::Absent => Look::Absent,
+            Found::Text { bytes, .. } if bytes.is_empty() => Look::Absent,
             Found::Values(values) => Look::At(values),
-            Found::Text { .. } | Found::Unreadable | Found::Broken { .. } => Look::Unreadable,
+            Found::Text { .. } | Found::Other | Found::Unreadable | Found::Broken { .. } => Look::Unreadable,
         }
     }
 }
 
-/// The whole body, or with `pointers` the values there.
+/// What is wanted of a body.
 async fn read(
     client: &Transport,
     framing: Framing,
-    pointers: Option<&Pointers>,
+    (want, pointers): (Want, &Pointers),
     share: &mut Share,
 ) -> Result<Found, Found> {
     let mut body = Body::new(framing);
-    let Some(pointers) = pointers else {
+    if want != Want::Values {
+        let mut envelope = (want == Want::Envelope).then(Envelope::default);
         while !body.advance(client)? {
+            if let Some(envelope) = &mut envelope
+                && body.text(client, |text| envelope.step(text, false)) == Progress::Done(false)
+            {
+                return Ok(Found::Other);
+            }
             body.more(client, share).await?;
         }
         let bytes = body.text(client, <[u8]>::to_vec);
         return Ok(Found::Text { bytes, wire: body.on_the_wire() });
-    };
+    }
     let mut scanner = Scanner::new(Layout::Free);
     let mut watch = Watch::new(pointers);
     loop {

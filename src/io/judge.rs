@@ -11,12 +11,13 @@ use crate::io::clock;
 use crate::io::endpoint::{self, Message};
 use crate::io::facts::{Fields, Parameters};
 use crate::io::flow::Connection;
-use crate::io::held::{self, Found, Held, Hold};
+use crate::io::held::{self, Found, Held, Hold, Values, Want};
 use crate::io::vet::Way;
 use crate::io::via;
 use crate::parse::framing::{self, Framing};
 use crate::parse::head::{self, RequestHead, Version};
 use crate::parse::host::Host;
+use crate::parse::json::Pointers;
 use crate::parse::target::{self, Asked, Canonical};
 use crate::policy::{self, Answer, Decision, Look, Permit, Policy, Scheme, Subject};
 
@@ -51,6 +52,8 @@ pub(crate) enum Judged {
 pub(crate) struct Forward {
     pub(crate) permit: Permit,
     pub(crate) credit: Credit,
+    /// Of the other messages that it carries; empty nearly always, which costs nothing.
+    pub(crate) others: Vec<Credit>,
     pub(crate) way: Way,
     pub(crate) started: Instant,
     pub(crate) framing: Framing,
@@ -85,9 +88,17 @@ pub(crate) struct Request<'r> {
 }
 
 impl Request<'_> {
+    /// The values of a body that is here as a whole.
+    fn values(&self, pointers: &Pointers) -> Option<Values> {
+        self.known.held.as_ref().and_then(|held| held.text()).and_then(|text| Values::read(text, pointers))
+    }
+
     /// What is known of the body.
-    fn body(&self, policy: &Policy) -> Look<'_> {
+    fn body<'l>(&'l self, policy: &Policy, values: Option<&'l Values>) -> Look<'l> {
         match &self.known.held {
+            Some(_) if values.is_some() => values.map_or(Look::Unreadable, |values| Look::At(values)),
+            // What has not been waited for as a whole may still be: only where nobody asks does it make no difference.
+            Some(held) if matches!(held.found, Found::Other) && !policy.body_pointers().is_empty() => Look::NotLooked,
             Some(held) => held.look(),
             None if matches!(self.framing, Framing::None | Framing::Length(0)) => Look::Absent,
             // Where nobody asks it makes no difference, and this is decided in one go.
@@ -100,17 +111,14 @@ impl Request<'_> {
 
     /// The decision needs the body.
     pub(crate) fn hold(&self) -> Judged {
-        self.hold_back(false)
+        // Where it may be MCP it is wanted for that, too.
+        self.hold_back(if endpoint::may_be_mcp(self) { Want::Text } else { Want::Values })
     }
 
-    /// The body itself is needed.
-    pub(crate) fn hold_text(&self) -> Judged {
-        self.hold_back(true)
-    }
-
-    fn hold_back(&self, whole: bool) -> Judged {
+    /// The body is needed, or as much of it as is wanted.
+    pub(crate) fn hold_back(&self, want: Want) -> Judged {
         let expects_continue = framing::expects_continue(self.head);
-        Judged::Hold(Hold { framing: self.framing, expects_continue, whole })
+        Judged::Hold(Hold { framing: self.framing, expects_continue, want })
     }
 
     /// Every way the path may be read, the canonical one first.
@@ -119,7 +127,8 @@ impl Request<'_> {
     }
 
     fn inspected(&self) -> Inspected {
-        if self.known.held.is_some() { Inspected::BODY } else { Inspected::default() }
+        let is_read = self.known.held.as_ref().is_some_and(|held| !matches!(held.found, Found::Other));
+        if is_read { Inspected::BODY } else { Inspected::default() }
     }
 }
 
@@ -212,7 +221,7 @@ impl Connection {
         let policy = self.worker.policy();
         match endpoint::server(&policy, self.arrival.scheme, request) {
             Ok(None) => {}
-            Ok(Some(server)) => return self.message(request, &policy, server),
+            Ok(Some(found)) => return self.message(request, &policy, &found),
             Err(()) => {
                 let cause = "the path can be read as that of an MCP endpoint, and otherwise";
                 return self.malformed(400, "endpoint_ambiguous", &cause, Some((request.head, request.target)));
@@ -228,6 +237,7 @@ impl Connection {
             &readings
         };
         let parameters = Parameters(request.target.query.unwrap_or_default());
+        let values = request.values(&self.worker.body_pointers());
         let subject = Subject {
             agent: &agent,
             scheme: self.arrival.scheme,
@@ -238,7 +248,7 @@ impl Connection {
             paths,
             headers: Look::At(&Fields(request.head)),
             query: request.target.query.map_or(Look::Absent, |_| Look::At(&parameters)),
-            body: request.body(&policy),
+            body: request.body(&policy, values.as_ref()),
             time_ns: clock::wall(),
             ..Subject::EMPTY
         };
@@ -249,6 +259,9 @@ impl Connection {
         if decision.verdict == policy::Verdict::Deny && decision.enforced {
             return self.deny(request, &policy, &decision, None);
         }
+        if let Some(judged) = self.elsewhere(request, &policy, &subject) {
+            return judged;
+        }
         self.find_way(request, &policy, (&subject, decision))
     }
 
@@ -256,6 +269,7 @@ impl Connection {
         Forward {
             permit,
             credit,
+            others: Vec::new(),
             way,
             started: request.started,
             framing: request.framing,

@@ -22,6 +22,7 @@ use crate::io::container::Container;
 use crate::io::door::Agents;
 use crate::io::engine;
 use crate::io::listen::{self, Sockets};
+use crate::io::mcp::pins::{Keeper, Pins};
 use crate::io::metrics::Metrics;
 use crate::io::mint::{Authority, write_bundle};
 use crate::io::office::{Office, OfficeThread};
@@ -57,6 +58,8 @@ struct Proxy {
     container: Option<Container>,
     workers: Vec<Handle>,
     office: OfficeThread,
+    pins: Arc<Pins>,
+    keeper: Keeper,
     writer: Writer,
     /// The main thread's own line into the log.
     producer: Producer,
@@ -101,7 +104,8 @@ impl Proxy {
     fn start(options: Options) -> Result<Proxy, ProxyError> {
         let Options { settings, state, container, engine } = options;
         let system = Trust::system();
-        let ruling = reload::read(&settings.policy, &settings.agt_unsupplied, &system).map_err(ProxyError::Policy)?;
+        let pins = Arc::new(Pins::under(&state));
+        let ruling = reload::read(&settings.policy, &settings.agt_unsupplied, &system, &pins).map_err(ProxyError::Policy)?;
         speak_of(&ruling);
         let authority = Authority::open(&settings.ca.dir).map_err(ProxyError::Mint)?;
         if let Some(bundle) = &settings.ca.bundle {
@@ -135,7 +139,8 @@ impl Proxy {
         let metrics = Metrics::default();
         let admin = open_admin(&settings, &sockets, Board { status: Arc::clone(&status), metrics: metrics.clone() })?;
         let (office, office_thread) = Office::open(authority).map_err(ProxyError::Engine)?;
-        let workers = start_workers(&settings, sockets, seats, (&ruling, &office, &metrics), engine)?;
+        let keeper = Keeper::start(&pins).map_err(ProxyError::Engine)?;
+        let workers = start_workers(&settings, sockets, seats, (&ruling, &office, &metrics, &pins), engine)?;
         if let Some(worker) = workers.first() {
             status.serves_on(&worker.backend().to_string());
         }
@@ -149,6 +154,8 @@ impl Proxy {
             system,
             workers,
             office,
+            pins,
+            keeper,
             writer,
             producer,
             policy: ruling.policy,
@@ -184,7 +191,8 @@ impl Proxy {
 
     /// Puts the policy file as it is now in force; a bad one changes nothing and is told of.
     fn reload(&mut self, watch: &mut Watch) {
-        let detail = match reload::read(&self.settings.policy, &self.settings.agt_unsupplied, &self.system) {
+        let unsupplied = &self.settings.agt_unsupplied;
+        let detail = match reload::read(&self.settings.policy, unsupplied, &self.system, &self.pins) {
             Ok(ruling) => {
                 speak_of(&ruling);
                 let weaker = reload::weakened(&self.policy, &ruling.policy);
@@ -241,6 +249,7 @@ impl Proxy {
             worker.stop().map_err(ProxyError::Engine)?;
         }
         self.office.join();
+        self.keeper.finish();
         drop(self.admin);
         drop(self.producer);
         let finished = self.writer.finish().map(drop).map_err(ProxyError::Unfinished);
@@ -280,7 +289,7 @@ fn start_workers(
     settings: &Settings,
     sockets: Sockets,
     mut seats: Vec<Seat>,
-    (ruling, office, metrics): (&Ruling, &Office, &Metrics),
+    (ruling, office, metrics, pins): (&Ruling, &Office, &Metrics, &Arc<Pins>),
     engine: engine::Options,
 ) -> Result<Vec<Handle>, ProxyError> {
     let synthetic = Arc::new(Mutex::default());
@@ -293,6 +302,7 @@ fn start_workers(
             policy: Arc::clone(&ruling.policy),
             identities: Arc::clone(&ruling.identities),
             synthetic: Arc::clone(&synthetic),
+            pins: Arc::clone(pins),
             seat: seats.pop().ok_or_else(lost)?,
             office: office.clone(),
             doors,

@@ -23,12 +23,17 @@ pub(crate) const CODE: &str = "policy_replaced";
 impl Connection {
     /// Ends when a policy comes into force that stops what is under way; does not end otherwise.
     pub(crate) async fn recalled(&self) {
+        self.recalled_unless(|| self.still_goes()).await;
+    }
+
+    /// The same, of something that is asked about in another way.
+    pub(crate) async fn recalled_unless(&self, still_goes: impl Fn() -> bool) {
         let mut asked = self.worker.generation();
         poll_fn(|cx| {
             let now = self.worker.generation();
             if now != asked {
                 asked = now;
-                if !self.still_goes() {
+                if !still_goes() {
                     return Poll::Ready(());
                 }
             }

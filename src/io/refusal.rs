@@ -82,6 +82,7 @@ impl Refusal<'_> {
 pub(crate) fn phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        202 => "Accepted",
         400 => "Bad Request",
         403 => "Forbidden",
         404 => "Not Found",

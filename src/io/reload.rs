@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::io::mcp::pins::Pins;
 use crate::io::tls::Trust;
 use crate::io::upstream::Identities;
 use crate::io::{companions, facts};
@@ -64,11 +65,11 @@ impl Watch {
     }
 }
 
-/// Reads, checks and compiles the policy in `file`, and reads what it names. The error has one line for each problem.
+/// Reads, checks and compiles the policy in `file`, and reads what it names, the pins of its servers included. The error has one line for each problem.
 ///
 /// # Errors
 /// If the policy cannot be put in force as it stands.
-pub(crate) fn read(file: &Path, unsupplied: &[String], system: &Trust) -> Result<Ruling, Vec<String>> {
+pub(crate) fn read(file: &Path, unsupplied: &[String], system: &Trust, pins: &Pins) -> Result<Ruling, Vec<String>> {
     let name = file.display().to_string();
     let loaded =
         companions::load(file, unsupplied).map_err(|error| vec![format!("{name}: cannot be read: {error}")])?;
@@ -77,6 +78,7 @@ pub(crate) fn read(file: &Path, unsupplied: &[String], system: &Trust) -> Result
     if let Some(unsupplied) = facts::unsupplied(&policy) {
         return Err(vec![format!("{name}: {unsupplied}")]);
     }
+    pins.cover(&policy).map_err(|error| vec![error.to_string()])?;
     let folder = file.parent().unwrap_or(Path::new(""));
     let identities =
         Identities::read(&policy, folder, system).map_err(|error| vec![format!("{name}: upstreams: {error}")])?;

@@ -13,6 +13,7 @@ use crate::audit::{self, Mode, Writer, WriterOptions};
 use crate::config::{Bounds, TRUST_VARIABLES};
 use crate::io::door::{Agents, Door, Entrance, Kind};
 use crate::io::engine;
+use crate::io::mcp::pins::{Keeper, PinError, Pins};
 use crate::io::metrics::Metrics;
 use crate::io::mint::{Authority, MintError};
 use crate::io::netns::{self, FenceError, Plan};
@@ -65,6 +66,8 @@ pub enum RunError {
     Tls(TlsFileError),
     /// The authority could not be made.
     Mint(MintError),
+    /// The pins of tools cannot be read.
+    Pins(PinError),
     /// The log cannot be written.
     Audit(audit::StartError),
     /// The log could not be finished; the command's status is inside.
@@ -84,6 +87,7 @@ impl fmt::Display for RunError {
             ),
             RunError::Tls(error) => write!(f, "upstreams: {error}"),
             RunError::Mint(error) => error.fmt(f),
+            RunError::Pins(error) => error.fmt(f),
             RunError::Audit(error) => error.fmt(f),
             RunError::Unfinished(error, _) => write!(f, "the audit log could not be finished: {error}"),
             RunError::Engine(error) => write!(f, "the I/O engine cannot start: {error}; try --io epoll"),
@@ -129,6 +133,8 @@ pub fn run(options: Options) -> Result<Finished, RunError> {
     for path in [&options.state, &audit] {
         std::fs::create_dir_all(path).map_err(|error| RunError::Folder(path.clone(), error))?;
     }
+    let pins = Arc::new(Pins::under(&options.state));
+    pins.cover(&options.policy).map_err(RunError::Pins)?;
     // Made after the fork: no key of this run was ever in the memory of a process inside.
     let mut authority = None;
     let mut fence = netns::raise(&plan(&options, &audit), || {
@@ -143,6 +149,7 @@ pub fn run(options: Options) -> Result<Finished, RunError> {
         ..WriterOptions::new(&audit, &options.state, 1)
     })?;
     let (office, office_thread) = Office::open(authority).map_err(RunError::Engine)?;
+    let keeper = Keeper::start(&pins).map_err(RunError::Engine)?;
     let seat = seats.pop().ok_or(RunError::Engine(io::ErrorKind::NotFound.into()))?;
     let doors: Vec<Door> = std::mem::take(&mut fence.listeners)
         .into_iter()
@@ -160,6 +167,7 @@ pub fn run(options: Options) -> Result<Finished, RunError> {
         policy: Arc::new(options.policy),
         identities,
         synthetic: Arc::default(),
+        pins,
         seat,
         office,
         doors,
@@ -174,6 +182,7 @@ pub fn run(options: Options) -> Result<Finished, RunError> {
     let status = fence.start().and_then(|()| fence.wait());
     worker.stop().map_err(RunError::Engine)?;
     office_thread.join();
+    keeper.finish();
     let finished = writer.finish();
     let status = status?;
     finished.map_err(|error| RunError::Unfinished(error, status))?;

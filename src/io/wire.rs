@@ -52,6 +52,32 @@ pub(crate) fn request(
     out.extend_from_slice(b"\r\n");
 }
 
+/// Appends the head of a message of ours to an MCP server, up to what goes with its body: for the authority of a request that a client has sent,
+/// with those of its fields that `keeps` wants.
+pub(crate) fn post(
+    (head, target, to): (&RequestHead<'_>, &Canonical<'_>, &str),
+    keeps: impl Fn(&str) -> bool,
+    via: Option<&str>,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(b"POST ");
+    out.extend_from_slice(to.as_bytes());
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    authority(target, out);
+    out.extend_from_slice(b"\r\n");
+    let fields = head.headers.end_to_end().filter(|(name, _)| keeps(name));
+    fields.for_each(|(name, value)| field(name, value, out));
+    field("Content-Type", b"application/json", out);
+    field("Accept", b"application/json, text/event-stream", out);
+    field("Accept-Encoding", b"identity", out);
+    field("Connection", b"close", out);
+    if let Some(name) = via {
+        out.extend_from_slice(b"Via: 1.1 ");
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
 /// `Host`, from the canonical target; the port only where it is not the scheme's own (RFC 9110 §7.2).
 fn authority(target: &Canonical<'_>, out: &mut Vec<u8>) {
     match &target.host {

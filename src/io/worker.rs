@@ -19,6 +19,7 @@ use crate::io::flow;
 use crate::io::held::Holdings;
 use crate::io::judge::Resolution;
 use crate::io::leaves::Leaves;
+use crate::io::mcp::pins::Pins;
 use crate::io::metrics::Counters;
 use crate::io::names::NameError;
 use crate::io::office::Office;
@@ -38,6 +39,7 @@ pub(crate) struct Seed {
     pub(crate) policy: Arc<Policy>,
     pub(crate) identities: Arc<Identities>,
     pub(crate) synthetic: Arc<Mutex<Synthetic>>,
+    pub(crate) pins: Arc<Pins>,
     pub(crate) seat: Seat,
     pub(crate) office: Office,
     pub(crate) doors: Vec<Door>,
@@ -67,6 +69,8 @@ pub(crate) struct Worker {
     pub(crate) holdings: Holdings,
     /// Shared by the workers: the one that answers a question is rarely the one that gets the connection.
     pub(crate) synthetic: Arc<Mutex<Synthetic>>,
+    /// Compared in memory; [`crate::io::mcp::pins::Keeper`] has the files.
+    pub(crate) pins: Arc<Pins>,
     pub(crate) own: Vec<SocketAddr>,
     pub(crate) bounds: Bounds,
     pub(crate) counters: Counters,
@@ -192,6 +196,7 @@ impl Worker {
             quotas: RefCell::default(),
             holdings: Holdings::default(),
             synthetic: seed.synthetic,
+            pins: seed.pins,
             own: seed.own,
             bounds: seed.bounds,
             counters: seed.counters,

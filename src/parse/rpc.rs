@@ -6,6 +6,7 @@
 //! not fit a known method. It does not know which methods are allowed, nor what was asked before.
 
 mod draft;
+mod envelope;
 mod error;
 pub mod header;
 pub mod hidden;
@@ -20,8 +21,9 @@ use self::draft::Drafts;
 use self::uri::Uri;
 use super::Progress;
 use super::json::{self, Facts, Layout, Pointers, Scanner, Step};
-use crate::limits::RPC_ID_BYTES_MAX;
+use crate::limits::{RPC_BATCH_MAX, RPC_ID_BYTES_MAX};
 
+pub use self::envelope::Envelope;
 pub use self::error::RpcError;
 pub use self::version::Version;
 
@@ -98,6 +100,19 @@ pub fn recover_id(bytes: &[u8], of_request: bool) -> Option<Id<'static>> {
         }
         _ => None,
     }
+}
+
+/// Whether a text that is no strict message for this reason could be one of MCP's to somebody who reads it less strictly.
+pub fn may_be_mcp_to_others(bytes: &[u8], error: &RpcError) -> bool {
+    let names_itself = memchr::memmem::find(bytes, b"jsonrpc").is_some();
+    if matches!(error, RpcError::Json(_) | RpcError::LookAlike | RpcError::Batch) {
+        return names_itself;
+    }
+    let places: Vec<String> = (0..RPC_BATCH_MAX).map(|at| format!("/{at}/method")).collect();
+    let pointers = Pointers::new(places.iter().map(String::as_str).chain(["/method"]));
+    let Ok(facts) = json::facts(bytes, Layout::Free, &pointers) else { return names_itself };
+    let mut methods = pointers.names().filter_map(|place| facts.value(place));
+    methods.any(|method| if let json::Value::Text(method) = method { is_mcp_method(&method) } else { names_itself })
 }
 
 /// Whether a text that begins like this can be a JSON-RPC text at all. Nothing but blanks decides nothing yet.
@@ -228,6 +243,8 @@ pub enum Outcome<'b> {
         input_requests: Vec<InputRequest<'b>>,
         /// There is a list of tools, resources, resource templates or prompts: [`list::read`] has its entries.
         has_list: bool,
+        /// The task that the server has made of the request, or that the answer is about: in `task` (2025-11-25), or by itself (SEP-2663).
+        task: Option<Cow<'b, str>>,
         /// The version that `initialize` has agreed on.
         version: Option<Cow<'b, str>>,
     },

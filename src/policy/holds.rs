@@ -131,6 +131,11 @@ impl McpNames {
             && names(&self.prompts, mcp.prompt)
     }
 
+    /// Whether a deny may speak of this server.
+    pub(super) fn may_name(&self, server: &str) -> bool {
+        self.servers.as_ref().is_none_or(|servers| glob::any(servers, Some(server), false))
+    }
+
     fn names_server(&self, mcp: &Mcp<'_>, allow: bool) -> bool {
         self.servers.as_ref().is_none_or(|servers| glob::any(servers, Some(mcp.server), allow))
     }

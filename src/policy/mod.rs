@@ -60,6 +60,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::limits;
 use model::Model;
 use problem::Problems;
 use table::{Kind, Table};
@@ -141,6 +142,8 @@ pub struct Policy {
     needs_address: bool,
     /// Sorted.
     body_pointers: Box<[Box<str>]>,
+    /// The denies about messages, by their place.
+    message_denies: Box<[u32]>,
     /// A policy in one of AGT's languages. Its model is empty but for the mode.
     agt: Option<Arc<agt::Ruleset>>,
 }
@@ -183,9 +186,12 @@ impl Policy {
         let bodies = model.rules.iter().filter_map(|rule| rule.when.body.as_deref());
         let body_pointers: BTreeSet<_> = bodies.flatten().map(|named| named.name.clone()).collect();
         let body_pointers = body_pointers.into_iter().collect();
+        let is_about = |rule: &Rule| rule.effect == Effect::Deny && rule.when.mcp.is_some();
+        let message_denies =
+            (0..).zip(&model.rules).filter(|(_, rule)| is_about(rule)).map(|(place, _)| place).collect();
         let table = Table::compile(&model.rules);
         let servers = servers::Servers::of(&model);
-        Policy { digest: bytes, model, table, servers, needs_address, body_pointers, agt: None }
+        Policy { digest: bytes, model, table, servers, needs_address, body_pointers, message_denies, agt: None }
     }
 
     fn of_agt(read: agt::Read) -> Policy {
@@ -329,6 +335,20 @@ impl Policy {
 
     fn declared(&self, server: &str) -> Option<&McpServer> {
         self.model.servers.iter().find(|declared| *declared.name == *server)
+    }
+
+    /// Whether some deny about messages could concern one that this request carries to `server`, which nobody has declared. Certain where not.
+    pub fn may_deny_messages(&self, server: &str, subject: &Subject<'_>) -> bool {
+        const ABOUT_CARRIER: [Condition; 6] =
+            [Condition::Host, Condition::Scheme, Condition::Port, Condition::Method, Condition::Path, Condition::When];
+        let concerns = |rule: &Rule| {
+            let names = rule.when.mcp.as_ref();
+            let is_named = names.is_some_and(|names| names.may_name(server));
+            is_named && ABOUT_CARRIER.iter().all(|condition| rule.holds(*condition, subject))
+        };
+        // Where there are many, looking at each would take longer than looking at the message.
+        let rules = self.message_denies.iter().filter_map(|place| self.model.rules.get(*place as usize));
+        self.message_denies.len() > limits::POLICY_SET_LIST_MAX || rules.into_iter().any(concerns)
     }
 
     /// The JSON pointers of the arguments of messages that some rule speaks about.

@@ -7,6 +7,7 @@ import os
 import sys
 
 from mcp import Client, MCPError, StdioServerParameters, types
+from mcp.client.sse import sse_client
 
 
 def say(name, **what):
@@ -33,7 +34,12 @@ async def roots(_context):
 async def main():
     mode, command, *arguments = sys.argv[1:]
     over_http = command.startswith("http://")
-    where = command if over_http else StdioServerParameters(command=command, args=arguments, env=dict(os.environ))
+    if command.endswith("/sse"):
+        where = sse_client(command)
+    elif over_http:
+        where = command
+    else:
+        where = StdioServerParameters(command=command, args=arguments, env=dict(os.environ))
     async with Client(where, mode=mode, cache=None, list_roots_callback=roots) as client:
         say("connected", version=client.protocol_version)
         tools = await client.list_tools()

@@ -1,24 +1,24 @@
-//! A server over Streamable HTTP, declared by its URL, and its client under `ringfence run`: the same claims as on standard streams.
+//! A server over Streamable HTTP or the older HTTP+SSE, declared by its URL, and its client under `ringfence run`: the same claims as on standard streams.
 
 use std::process::Command;
 
 use super::{EVERYTHING, Place, WAYS, holds, python, step};
 use crate::util::Program;
 
-/// The server, and the port that it listens on.
-fn serve(place: &Place) -> (Program, u16) {
+/// The server, in one of the ways to speak HTTP, and the port that it listens on.
+fn serve(place: &Place, way: &str) -> (Program, u16) {
     let words = place.server("Reads a file.");
-    let server = Program::start(Command::new(&words[0]).args(&words[1..]).arg("http"));
+    let server = Program::start(Command::new(&words[0]).args(&words[1..]).arg(way));
     let port = server.line().expect("the server says its port").parse().expect("a port");
     (server, port)
 }
 
 /// A client's command that starts with `ringfence run`.
-fn governed(place: &Place, port: u16) -> Command {
+fn governed(place: &Place, port: u16, path: &str) -> Command {
     let upstream = format!("upstreams:\n  files.test: {{ address: \"127.0.0.1:{port}\" }}\nmcp_servers:");
     let policy = include_str!("policy.yaml")
         .replace("mcp_servers:", &upstream)
-        .replace("{ stdio: files }", "{ url: \"http://files.test/mcp\", pin: off }");
+        .replace("{ stdio: files }", &format!("{{ url: \"http://files.test{path}\" }}"));
     std::fs::write(place.path("policy.yaml"), policy).expect("the policy is written");
     let mut run = place.ringfence();
     run.args(["run", "--name", "coder", "--policy"]).arg(place.path("policy.yaml"));
@@ -30,8 +30,8 @@ fn governed(place: &Place, port: u16) -> Command {
 fn the_sdk_hands_denials_to_its_caller_and_the_session_lives_on() {
     for way in WAYS {
         let place = Place::new();
-        let (_server, port) = serve(&place);
-        let told = place.talk_in(governed(&place, port), way.0, &["http://files.test/mcp".to_owned()]);
+        let (_server, port) = serve(&place, "http");
+        let told = place.talk_in(governed(&place, port, "/mcp"), way.0, &["http://files.test/mcp".to_owned()]);
         let denial = holds(&place, &told, way);
         assert_eq!((&denial["mode"], &denial["host"]), (&"run".into(), &"files.test".into()));
     }
@@ -40,8 +40,27 @@ fn the_sdk_hands_denials_to_its_caller_and_the_session_lives_on() {
 #[test]
 fn without_ringfence_the_same_calls_are_executed() {
     let place = Place::new();
-    let (_server, port) = serve(&place);
+    let (_server, port) = serve(&place, "http");
     let told = place.talk_in(Command::new(python()), "legacy", &[format!("http://127.0.0.1:{port}/mcp")]);
+    assert_eq!(step(&told, "denied tool")["text"], "deleted /workspace/a");
+    assert_eq!(place.executed(), EVERYTHING);
+}
+
+/// The older transport has the same claims: the SDK's client gets its errors on the stream, and lives on.
+#[test]
+fn the_sdk_is_governed_over_the_older_transport() {
+    let place = Place::new();
+    let (_server, port) = serve(&place, "sse");
+    let told = place.talk_in(governed(&place, port, "/sse"), "legacy", &["http://files.test/sse".to_owned()]);
+    let denial = holds(&place, &told, ("legacy", "2025-11-25"));
+    assert_eq!((&denial["mode"], &denial["path"]), (&"run".into(), &"/messages/".into()));
+}
+
+#[test]
+fn over_the_older_transport_without_ringfence_the_same_calls_are_executed() {
+    let place = Place::new();
+    let (_server, port) = serve(&place, "sse");
+    let told = place.talk_in(Command::new(python()), "legacy", &[format!("http://127.0.0.1:{port}/sse")]);
     assert_eq!(step(&told, "denied tool")["text"], "deleted /workspace/a");
     assert_eq!(place.executed(), EVERYTHING);
 }

@@ -1,4 +1,4 @@
-"""An MCP server made with the official SDK, on standard streams, or over HTTP on a port that it prints. Each execution of a tool is a line
+"""An MCP server made with the official SDK, on standard streams, or over HTTP in the newer or the older way (`sse`) on a port that it prints. Each execution of a tool is a line
 in the file it is given."""
 
 import sys
@@ -6,7 +6,7 @@ import sys
 from mcp.server.mcpserver import Context, MCPServer
 
 LOG, DESCRIPTION = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "Reads a file."
-OVER_HTTP = sys.argv[3:] == ["http"]
+OVER_HTTP = sys.argv[3:4] in (["http"], ["sse"])
 server = MCPServer("files")
 
 
@@ -60,7 +60,9 @@ def serve_http():
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
     # Its name is one that the client's side gives it.
-    app = server.streamable_http_app(transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False))
+    security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    way = server.sse_app if sys.argv[3] == "sse" else server.streamable_http_app
+    app = way(transport_security=security)
     uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listener])
 
 

@@ -1,11 +1,12 @@
 //! The answers in what a client sends, which belong to requests of the server's that came over another connection; and the error for header
 //! fields that contradict their body.
 
-use crate::io::mcp::Session;
+use crate::io::mcp::{Refusal, Session, Why};
 use crate::parse::rpc::{self, Body, header};
 
 use super::Place;
 use super::sessions::Sessions;
+use super::streams::{Reserved, Streams};
 
 /// Whose conversation it is.
 pub(super) struct Owner<'o> {
@@ -28,7 +29,70 @@ impl Owner<'_> {
         for id in answers(body) {
             Sessions::all().answered(&self.place.key(self.agent), id);
         }
+        // What is cancelled is not waited for on the stream either.
+        if let Some(target) = &self.place.older {
+            for id in body.messages.iter().filter_map(|message| message.call()?.cancels.as_ref()) {
+                Streams::all().take(target, id);
+            }
+        }
     }
+
+    /// In the older transport answers come on the stream: it has to know what waits for one before anything is sent.
+    pub(super) fn reserve(&self, body: &Body<'_>, session: &mut Session) -> Reserved {
+        let Some(target) = &self.place.older else { return Reserved::Nothing };
+        let requests: Vec<_> =
+            requests(body).map(|(id, method)| (id.clone().into_owned(), Box::from(method))).collect();
+        let reserved = Streams::all().reserve(target, &requests);
+        match reserved {
+            Reserved::Yes | Reserved::Gone | Reserved::Nothing => {}
+            Reserved::Twice => requests.into_iter().for_each(|(id, method)| session.asks(id, &method)),
+            Reserved::Full => session.is_crowded(),
+        }
+        reserved
+    }
+
+    /// An exchange is over: what becomes of the requests that it carried and that are not answered.
+    pub(super) fn note_unanswered(&self, session: &Session, status: Option<u16>) {
+        if self.place.method != "POST" {
+            return;
+        }
+        let is_taken = status.is_some_and(|status| (200..300).contains(&status));
+        for (id, method) in session.open() {
+            match &self.place.older {
+                // What the server has not taken it does not answer.
+                Some(target) if !is_taken => drop(Streams::all().take(target, id)),
+                // A stream that ends early goes on where the client opens another one in the same session.
+                None if is_taken && self.place.id.is_some() => {
+                    Sessions::all().owe(&self.place.key(self.agent), id.clone(), method);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The request that an answer belongs to, where it was sent over another connection.
+    pub(super) fn asked_elsewhere(&self, id: &rpc::Id<'_>) -> Option<Box<str>> {
+        match &self.place.older {
+            Some(target) => Streams::all().take(target, id),
+            None if self.place.method == "GET" => Sessions::all().settle(&self.place.key(self.agent), id),
+            None => None,
+        }
+    }
+
+    /// What was reserved and is not sent.
+    pub(super) fn release(&self, body: &Body<'_>) {
+        let Some(target) = &self.place.older else { return };
+        for (id, _) in requests(body) {
+            Streams::all().take(target, id);
+        }
+    }
+}
+
+fn requests<'b>(body: &'b Body<'_>) -> impl Iterator<Item = (&'b rpc::Id<'b>, &'b str)> {
+    body.messages.iter().filter_map(|message| match &message.shape {
+        rpc::Shape::Request(id, call) => Some((id, &*call.method)),
+        _ => None,
+    })
 }
 
 /// The ids of the answers in a text.
@@ -40,13 +104,15 @@ fn answers<'b>(body: &'b Body<'_>) -> impl Iterator<Item = &'b rpc::Id<'b>> {
 }
 
 /// The error for header fields that do not agree with the body (2026-07-28, "Error Codes").
-pub(super) fn header_error(body: &Body<'_>, error: &header::HeaderError) -> Vec<u8> {
+pub(super) fn header_error(body: &Body<'_>, error: &header::HeaderError) -> Refusal {
     let mut out = br#"{"jsonrpc":"2.0","#.to_vec();
+    let mut is_awaited = false;
     if let [rpc::Message { shape: rpc::Shape::Request(id, _), .. }] = &body.messages[..] {
+        is_awaited = true;
         out.extend_from_slice(b"\"id\":");
         id.write(&mut out);
         out.push(b',');
     }
     out.extend_from_slice(format!("\"error\":{{\"code\":{},\"message\":\"{error}\"}}}}", error.rpc_code()).as_bytes());
-    out
+    Refusal { why: Why::Malformed, answer: out, is_awaited, decision: None }
 }

@@ -4,15 +4,19 @@
 //! of MCP's (an error page, a demand for credentials) passes only with a status of 400 or more, which no client reads a message out of.
 
 use std::cell::Cell;
+use std::pin::pin;
+use std::rc::Rc;
 use std::time::Instant;
 
-use crate::audit::{DecisionFacts, Inspected, Nanos, OutcomeFacts, Protocol};
+use crate::audit::{Nanos, OutcomeFacts};
 use crate::io::clock;
 use crate::io::engine;
 use crate::io::exchange::{End, Exchange, Tally, failed};
 use crate::io::flow::{Connection, Next};
+use crate::io::forward::or_recalled;
+use crate::io::held::Held;
 use crate::io::judge::{Method, nanos_since};
-use crate::io::mcp::{Carrier, Session};
+use crate::io::mcp::Session;
 use crate::io::media;
 use crate::io::metrics::Ending;
 use crate::io::refusal::Refusal;
@@ -23,15 +27,20 @@ use crate::parse::head::{self, ResponseHead, Version};
 use crate::parse::json::{Layout, Pointers};
 use crate::parse::rpc::{self, header};
 use crate::parse::sse;
-use crate::policy::{Host, Look, Subject};
 
+use super::answers::Owner;
+use super::events::responses;
 use super::pieces::{Broken, Events, Pieces};
 use super::sessions::{Key, Sessions};
+use super::still::Still;
 use super::{Message, Place};
 
 impl Place {
     /// Whose conversation this is part of.
     pub(super) fn key(&self, agent: &str) -> Key {
+        if let Some(target) = &self.older {
+            return Key::Stream(target.clone());
+        }
         match &self.id {
             Some(id) => Key::Session { server: self.server.clone(), id: id.clone() },
             None => Key::Agent { server: self.server.clone(), agent: agent.into() },
@@ -41,11 +50,16 @@ impl Place {
 
 impl Connection {
     /// Sends an admitted message and relays what the server answers.
-    pub(crate) async fn converse(&mut self, message: Message) -> Next {
+    pub(crate) async fn converse(&mut self, message: Message, held: Option<&Held>) -> Next {
         let Message { permit, way, mut session, mut place, told, started, version, persistent } = message;
         let tally = Tally::default();
         let end = match self.reach(self.worker.producer.durable(), permit, way).await {
-            Ok(()) => self.ask(&mut session, &mut place, &tally, (version, persistent)).await,
+            Ok(()) => {
+                let out = std::mem::take(&mut self.out);
+                let still = Still::of(&place, held.and_then(Held::text));
+                let asking = pin!(self.ask(out, (&mut session, &mut place), &tally, (version, persistent)));
+                or_recalled(asking, self.recalled_unless(|| self.message_still_goes(&still)), &tally).await
+            }
             Err(error) => failed(error.status, error.code, error.detail),
         };
         let upstream = self.upstream.as_ref().map(|(_, upstream)| upstream.vetted.address());
@@ -81,6 +95,7 @@ impl Connection {
                 (Next::Abort, Ending::ClientGone)
             }
         };
+        Owner { place: &place, agent: &self.arrival.agent }.note_unanswered(&session, outcome.status);
         session.end(&outcome);
         for credit in told {
             credit.outcome(Nanos(clock::wall()), &outcome);
@@ -93,13 +108,12 @@ impl Connection {
     }
 
     async fn ask(
-        &mut self,
-        session: &mut Session,
-        place: &mut Place,
+        &self,
+        out: Vec<u8>,
+        (session, place): (&mut Session, &mut Place),
         tally: &Tally,
         (version, persistent): (Version, bool),
     ) -> End {
-        let out = std::mem::take(&mut self.out);
         let Some((_, upstream)) = &self.upstream else { return failed(502, "upstream_closed", String::new()) };
         let exchange = Exchange {
             bounds: &self.worker.bounds,
@@ -119,7 +133,8 @@ impl Connection {
             Ok((Err(error), _)) => return failed(502, "upstream_closed", error.to_string()),
             Err(_) => return failed(504, "upstream_timeout", String::new()),
         }
-        let reply = Reply { connection: self, exchange: &exchange, address: upstream.vetted.address() };
+        let reply =
+            Reply { connection: self, exchange: &exchange, address: upstream.vetted.address(), back: Rc::default() };
         match reply.read(session, place).await {
             Ok(end) | Err(end) => end,
         }
@@ -127,10 +142,12 @@ impl Connection {
 }
 
 /// An answer on its way down.
-struct Reply<'r> {
-    connection: &'r Connection,
-    exchange: &'r Exchange<'r>,
-    address: std::net::SocketAddr,
+pub(super) struct Reply<'r> {
+    pub(super) connection: &'r Connection,
+    pub(super) exchange: &'r Exchange<'r>,
+    pub(super) address: std::net::SocketAddr,
+    /// Errors that are on their way back to the server.
+    pub(super) back: Rc<Cell<usize>>,
 }
 
 impl Reply<'_> {
@@ -162,7 +179,7 @@ impl Reply<'_> {
         let pieces = Pieces::new(framing);
         let reusable = framing::persistent(head.version, &head.headers) && framing != ResponseFraming::UntilClose;
         match head.status {
-            200..300 if media::is(kind, "text/event-stream") => {
+            200..300 if place.older.is_none() && media::is(kind, "text/event-stream") => {
                 self.stream(&head, pieces, reusable, session, place).await
             }
             _ => self.text(&head, pieces, reusable, session, place).await,
@@ -218,13 +235,14 @@ impl Reply<'_> {
         let is_message = is_json && (head.status < 400 || rpc::read(&text, Layout::Free, &Pointers::new([])).is_ok());
         let shown = match head.status {
             _ if text.is_empty() => Vec::new(),
-            // Accepted: there is nothing to say, whatever a server says.
+            // Accepted: there is nothing to say, whatever a server says. In the older transport that is all a POST is ever answered.
             202 => Vec::new(),
+            200..300 if place.older.is_some() => Vec::new(),
             _ if is_message => self.hear(session, place, head.status, &text).unwrap_or_default(),
             400.. => text,
             _ => return Err(failed(502, "response_type", String::new())),
         };
-        if shown.is_empty() && head.status == 200 && session.waiting() > 0 {
+        if shown.is_empty() && head.status == 200 && session.waiting() > 0 && place.older.is_none() {
             return Err(failed(502, "response_unsolicited", String::new()));
         }
         let mut out = Vec::with_capacity(shown.len() + 512);
@@ -249,7 +267,7 @@ impl Reply<'_> {
         mut pieces: Pieces,
         reusable: bool,
         session: &mut Session,
-        place: &Place,
+        place: &mut Place,
     ) -> Result<End, End> {
         let chunks = self.exchange.version == Version::Http11;
         let mut out = Vec::new();
@@ -261,6 +279,9 @@ impl Reply<'_> {
         let mut decoder = sse::Decoder::new();
         let mut events = Events::default();
         let mut arrived = Vec::new();
+        // Only the first event of a client's own stream can say where to post, and only where there is no session of the newer kind.
+        let mut may_open = place.method == "GET" && place.id.is_none() && place.has_sessions;
+        let mut older = None;
         loop {
             arrived.clear();
             let ended = pieces.take(self.exchange.upstream, &mut arrived).map_err(cut)?;
@@ -270,7 +291,12 @@ impl Reply<'_> {
                 match decoder.step(&arrived[at..]).map_err(|error| cut(error.code()))? {
                     sse::Step::Event { consumed, event } => {
                         at += consumed;
-                        self.event(session, (place, head.status), &event, &mut ready);
+                        if may_open && event.kind() == "endpoint" {
+                            older = Some(self.open(session, (place, head.status), &event, &mut ready)?);
+                        } else {
+                            self.event(session, (place, head.status), &event, &mut ready);
+                        }
+                        may_open &= event.data.is_none();
                     }
                     sse::Step::Comment { consumed } => {
                         at += consumed;
@@ -280,13 +306,7 @@ impl Reply<'_> {
                 }
             }
             self.send_events(&ready, chunks).await?;
-            let is_over = ended
-                || match pieces.more(self.exchange).await {
-                    Ok(closed) => closed,
-                    Err(Broken::Client) => return Err(End::ClientGone),
-                    Err(Broken::Server(code)) => return Err(cut(code)),
-                };
-            if is_over {
+            if ended || self.wait(&pieces, older.as_mut(), chunks).await? {
                 break;
             }
         }
@@ -304,7 +324,7 @@ impl Reply<'_> {
             return event.write(out);
         };
         let shown = self.hear(session, place, status, data.as_bytes());
-        // Streamable HTTP has no other kind of event: some clients would take one for a message, and others not.
+        // There is no other kind of event: some clients would take one for a message, and others not.
         let Some(shown) = shown.filter(|_| event.kind() == "message") else { return };
         if let Ok(data) = str::from_utf8(&shown) {
             sse::Event { data: Some(data), ..*event }.write(out);
@@ -313,60 +333,36 @@ impl Reply<'_> {
 
     /// Hands a text of the server's to the core; what the client gets of it.
     fn hear(&self, session: &mut Session, place: &Place, status: u16, text: &[u8]) -> Option<Vec<u8>> {
-        let worker = &self.connection.worker;
-        let arrival = &self.connection.arrival;
-        let (policy, arguments) = (worker.policy(), worker.argument_pointers());
-        let host = match place.host.parse() {
-            Ok(address) => Host::Address(address),
-            Err(_) => Host::Name(&place.host),
-        };
-        let paths = [&*place.path];
-        let carrier = Carrier {
-            producer: &worker.producer,
-            policy: &policy,
-            arguments: &arguments,
-            // The head was decided on with the request: nothing of it is left that a rule could look at.
-            subject: Subject {
-                agent: &arrival.agent,
-                scheme: place.scheme,
-                host,
-                port: place.port,
-                address: policy.needs_address().then(|| self.address.ip()),
-                method: place.method,
-                paths: &paths,
-                headers: Look::Absent,
-                time_ns: clock::wall(),
-                ..Subject::EMPTY
-            },
-            facts: DecisionFacts {
-                protocol: Protocol::Mcp,
-                host: Some(&place.host),
-                port: Some(place.port),
-                path: Some(&place.path),
-                method: Some(place.method),
-                upstream: Some(self.address),
-                inspected: Inspected::ADDRESS | Inspected::HEAD,
-                sni: arrival.sni.as_deref(),
-                ..worker.facts(arrival)
-            },
-            outcome: OutcomeFacts { status: Some(status), upstream: Some(self.address), ..OutcomeFacts::default() },
-            vet: &|_| Ok(()),
-            started: Instant::now(),
-        };
-        let shown = session.server_sent(&carrier, text).to_client?.into_owned();
+        let owner = Owner { place, agent: &self.connection.arrival.agent };
+        if place.method == "GET" {
+            // What was asked with a POST may be answered here.
+            for id in responses(text) {
+                if let Some(method) = owner.asked_elsewhere(&id) {
+                    session.asks(id, &method);
+                }
+            }
+        }
+        let (shown, back) = self.carry(place, status, |carrier| {
+            let told = session.server_sent(carrier, text);
+            (told.to_client.map(std::borrow::Cow::into_owned), told.to_server)
+        });
+        if let Some(error) = back {
+            self.tell_server(place, &error);
+        }
+        let shown = shown?;
         // What the server asks is answered by a POST of its own.
         if let Ok(body) = rpc::read(&shown, Layout::Free, &Pointers::new([])) {
+            let agent = &self.connection.arrival.agent;
             for message in &body.messages {
                 if let rpc::Shape::Request(id, call) = &message.shape {
-                    let key = place.key(&arrival.agent);
-                    Sessions::all().ask(key, &arrival.agent, id.clone().into_owned(), &call.method);
+                    Sessions::all().ask(place.key(agent), agent, id.clone().into_owned(), &call.method);
                 }
             }
         }
         Some(shown)
     }
 
-    async fn send_events(&self, ready: &[u8], chunks: bool) -> Result<(), End> {
+    pub(super) async fn send_events(&self, ready: &[u8], chunks: bool) -> Result<(), End> {
         if ready.is_empty() {
             return Ok(());
         }
@@ -383,7 +379,7 @@ impl Reply<'_> {
         self.send(out).await
     }
 
-    async fn send(&self, out: Vec<u8>) -> Result<(), End> {
+    pub(super) async fn send(&self, out: Vec<u8>) -> Result<(), End> {
         match engine::timeout(self.exchange.bounds.body, self.exchange.client.send(out)).await {
             Ok((Ok(()), _)) => Ok(()),
             Ok((Err(_), _)) => Err(End::ClientGone),

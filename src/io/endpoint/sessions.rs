@@ -8,6 +8,8 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use crate::limits::{MCP_REQUESTS_MAX, MCP_SESSIONS_MAX};
 use crate::parse::rpc::Id;
 
+use super::streams::Target;
+
 static ALL: LazyLock<Mutex<Sessions>> = LazyLock::new(Mutex::default);
 
 /// The sessions of this process.
@@ -21,14 +23,24 @@ pub(super) struct Sessions {
 /// A server and the id of a session with it; where there is none, the agent in its place.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Key {
-    Session { server: Box<str>, id: Box<str> },
-    Agent { server: Box<str>, agent: Box<str> },
+    Session {
+        server: Box<str>,
+        id: Box<str>,
+    },
+    Agent {
+        server: Box<str>,
+        agent: Box<str>,
+    },
+    /// The older transport: where the stream's messages are posted to.
+    Stream(Target),
 }
 
 struct Entry {
     agent: Box<str>,
     /// The server's requests by their ids.
     asked: HashMap<Id<'static>, Box<str>>,
+    /// The client's requests whose stream ended before the answer: it may come on another, from where that one ended.
+    owed: HashMap<Id<'static>, Box<str>>,
 }
 
 impl Sessions {
@@ -55,7 +67,7 @@ impl Sessions {
             self.open.remove(&oldest);
         }
         self.order.push_back(key.clone());
-        self.open.insert(key, Entry { agent: agent.into(), asked: HashMap::new() });
+        self.open.insert(key, Entry { agent: agent.into(), asked: HashMap::new(), owed: HashMap::new() });
         true
     }
 
@@ -74,6 +86,20 @@ impl Sessions {
         {
             entry.asked.insert(id, method.into());
         }
+    }
+
+    /// The stream of a request has ended, and its answer has not come.
+    pub(super) fn owe(&mut self, key: &Key, id: Id<'static>, method: &str) {
+        if let Some(entry) = self.open.get_mut(key)
+            && entry.owed.len() < MCP_REQUESTS_MAX
+        {
+            entry.owed.insert(id, method.into());
+        }
+    }
+
+    /// The method of what is owed under this id; it is not owed any more.
+    pub(super) fn settle(&mut self, key: &Key, id: &Id<'_>) -> Option<Box<str>> {
+        self.open.get_mut(key)?.owed.remove(&id.clone().into_owned())
     }
 
     /// What a server has asked under this id.
@@ -118,6 +144,19 @@ mod tests {
         assert_eq!(sessions.asked(&key("2"), &id()), None);
         sessions.answered(&key("1"), &id());
         assert_eq!(sessions.asked(&key("1"), &id()), None);
+    }
+
+    #[test]
+    fn an_answer_that_is_owed_is_owed_once_and_in_its_session() {
+        let mut sessions = Sessions::default();
+        let id = || Id::Number(Cow::Borrowed("7"));
+        sessions.owe(&key("1"), id(), "tools/call");
+        assert_eq!(sessions.settle(&key("1"), &id()), None, "there is no such session");
+        sessions.begin(key("1"), "a");
+        sessions.owe(&key("1"), id(), "tools/call");
+        assert_eq!(sessions.settle(&key("2"), &id()), None);
+        assert_eq!(sessions.settle(&key("1"), &id()).as_deref(), Some("tools/call"));
+        assert_eq!(sessions.settle(&key("1"), &id()), None);
     }
 
     #[test]

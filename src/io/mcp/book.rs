@@ -12,6 +12,8 @@ use crate::parse::rpc::{Call, Id};
 #[derive(Debug, Default)]
 pub(super) struct Book {
     open: HashMap<Id<'static>, Asked>,
+    /// There is no room, whatever is open here.
+    is_closed: bool,
 }
 
 /// A request that was passed on.
@@ -32,7 +34,15 @@ impl Book {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.open.len() >= MCP_REQUESTS_MAX
+        self.is_closed || self.open.len() >= MCP_REQUESTS_MAX
+    }
+
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
+    }
+
+    pub(super) fn each(&self) -> impl Iterator<Item = (&Id<'static>, &str)> {
+        self.open.iter().map(|(id, asked)| (id, &*asked.method))
     }
 
     pub(super) fn has(&self, id: &Id<'_>) -> bool {
@@ -66,6 +76,11 @@ impl Book {
         let mut ids = self.open.keys();
         let only = ids.next().cloned();
         only.filter(|_| ids.next().is_none())
+    }
+
+    /// What is to get an outcome; nothing of it is waited for here.
+    pub(super) fn into_credits(self) -> impl Iterator<Item = Credit> {
+        self.open.into_values().filter_map(|asked| asked.credit)
     }
 
     pub(super) fn end(&mut self, outcome: &OutcomeFacts<'_>) {

@@ -86,6 +86,10 @@ impl Session {
 
     /// What is against the version that is spoken, whatever the messages say.
     fn against_protocol(&self, body: &Body<'_>) -> Option<Objection> {
+        // At an endpoint that nobody has declared it is for the server to say what it takes.
+        if !self.declared {
+            return None;
+        }
         let invalid = |reason: &str| Some(Objection::new("malformed", answer::INVALID_REQUEST, reason));
         if body.is_batch && !self.version.is_some_and(Version::has_batches) {
             return invalid("this protocol version has no batches");
@@ -112,7 +116,12 @@ impl Session {
             Shape::Request(_, call) | Shape::Notification(call) => {
                 let arguments = Arguments(&call.facts, call.arguments);
                 let about = About::of(Direction::ToServer, call, &arguments);
-                Finding { decision: Some(self.decide(carrier, &about)), objection: self.changed(carrier, call) }
+                let objection = self.foreign(carrier, call).or_else(|| self.changed(carrier, call));
+                Finding { decision: Some(self.decide(carrier, &about)), objection }
+            }
+            // Nothing is known there of what the server has asked.
+            Shape::Response(..) if !self.declared => {
+                Finding::decided(self.decide(carrier, &About::method(Direction::ToServer, "")))
             }
             Shape::Response(id, _) => match id.as_ref().and_then(|id| self.asked_back.method(id)) {
                 // Whether the server may ask this is decided anew for the answer: it is what the server is after.

@@ -14,6 +14,7 @@ mod lists;
 pub mod pins;
 mod ruling;
 mod server;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -21,9 +22,9 @@ mod texts;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::audit::{DecisionFacts, OutcomeFacts, Producer, Transport};
+use crate::audit::{Credit, DecisionFacts, OutcomeFacts, Producer, Transport};
 use crate::parse::json::{Layout, Pointers};
-use crate::parse::rpc::Version;
+use crate::parse::rpc::{Id, Version};
 use crate::policy::{Permit, Policy, Subject};
 
 pub(crate) use self::client::{FromClient, Refusal, Why};
@@ -92,8 +93,29 @@ impl Session {
     }
 
     /// A server's request that this client was sent over another carrier of the same conversation: its answer is expected.
-    pub(crate) fn expects(&mut self, id: crate::parse::rpc::Id<'static>, method: &str) {
+    pub(crate) fn expects(&mut self, id: Id<'static>, method: &str) {
         self.asked_back.expect(id, method);
+    }
+
+    /// A request of this client's that was passed on over another carrier of the same conversation: its answer may come here, and its id is
+    /// taken.
+    pub(crate) fn asks(&mut self, id: Id<'static>, method: &str) {
+        self.asked.expect(id, method);
+    }
+
+    /// The conversation has no room for another request.
+    pub(crate) fn is_crowded(&mut self) {
+        self.asked.close();
+    }
+
+    /// What was passed on and nobody here waits for.
+    pub(crate) fn into_credits(self) -> impl Iterator<Item = Credit> {
+        self.asked.into_credits()
+    }
+
+    /// What was passed on and is not answered: ids and methods.
+    pub(crate) fn open(&self) -> impl Iterator<Item = (&Id<'static>, &str)> {
+        self.asked.each()
     }
 
     /// Lines end at blanks that some readers take for line ends, so a line has none of them.

@@ -4,24 +4,30 @@
 //! one is kept beside it until somebody accepts it. One file for each server stands under the state folder, replaced as a whole. It is
 //! written by the agent's own user: under `ringfence run`, or in another container, the agent does not reach it.
 
+mod keeper;
 mod store;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{PIN_DEFINITION_BYTES_MAX, PINS_PER_SERVER_MAX};
+use crate::policy::{McpEndpoint, Pin, Policy};
 
+pub(crate) use self::keeper::Keeper;
 pub use self::store::PinError;
+use self::store::Stamp;
 
 /// The pins of every server, in memory and on disk.
 #[derive(Debug)]
 pub struct Pins {
     folder: PathBuf,
     servers: Mutex<BTreeMap<String, Known>>,
+    /// Something is to be written.
+    news: Condvar,
 }
 
 /// The pins of one server.
@@ -77,12 +83,35 @@ struct Known {
     pins: Server,
     /// What is in memory and not on disk.
     is_dirty: bool,
+    /// The file as it was when it was last read or written here.
+    stamp: Option<Stamp>,
+}
+
+impl Known {
+    /// Whether somebody may accept something.
+    fn is_open(&self) -> bool {
+        self.pins.tools.values().any(|tool| tool.seen.is_some())
+    }
 }
 
 impl Pins {
     /// The pins under a state folder.
     pub fn under(state: &Path) -> Pins {
-        Pins { folder: state.join("pins"), servers: Mutex::default() }
+        Pins { folder: state.join("pins"), servers: Mutex::default(), news: Condvar::new() }
+    }
+
+    /// Reads the pins of every server over HTTP that a policy declares and pins, unless they are known already.
+    ///
+    /// # Errors
+    /// As of [`Pins::load`].
+    pub(crate) fn cover(&self, policy: &Policy) -> Result<(), PinError> {
+        for server in policy.mcp_servers() {
+            let is_http = matches!(server.endpoint, McpEndpoint::Http { .. });
+            if is_http && server.pin != Pin::Off && !self.lock().contains_key(&*server.name) {
+                self.load(&server.name)?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads the pins of a server, to be done before it is met.
@@ -90,8 +119,9 @@ impl Pins {
     /// # Errors
     /// If there is a file that is none of ours: what was pinned cannot be told then, and nothing may pass as new.
     pub fn load(&self, server: &str) -> Result<(), PinError> {
+        let stamp = store::stamp(&self.folder, server);
         let pins = store::read(&self.folder, server)?;
-        self.lock().insert(server.to_owned(), Known { pins, is_dirty: false });
+        self.lock().insert(server.to_owned(), Known { pins, is_dirty: false, stamp });
         Ok(())
     }
 
@@ -100,28 +130,11 @@ impl Pins {
         let definition = Definition::of(definition);
         let mut servers = self.lock();
         let known = servers.entry(server.to_owned()).or_default();
-        let has_room = known.pins.tools.len() < PINS_PER_SERVER_MAX;
-        match known.pins.tools.entry(tool.to_owned()) {
-            Entry::Vacant(_) if !has_room => Met::Full,
-            Entry::Vacant(place) => {
-                place.insert(Tool { pinned: definition, seen: None });
-                known.is_dirty = true;
-                Met::Known
-            }
-            Entry::Occupied(mut place) => {
-                let tool = place.get_mut();
-                if tool.pinned.digest == definition.digest {
-                    known.is_dirty |= tool.seen.take().is_some();
-                    return Met::Known;
-                }
-                let (pinned, seen) = (tool.pinned.digest.clone(), definition.digest.clone());
-                if tool.seen.as_ref().is_none_or(|before| before.digest != seen) {
-                    tool.seen = Some(definition);
-                    known.is_dirty = true;
-                }
-                Met::Changed { pinned, seen }
-            }
+        let met = known.meet(tool, definition);
+        if known.is_dirty {
+            self.news.notify_all();
         }
+        met
     }
 
     /// The digests of the pinned and of the last seen definition of a tool, where they differ.
@@ -131,13 +144,15 @@ impl Pins {
         Some((tool.pinned.digest.clone(), tool.seen.as_ref()?.digest.clone()))
     }
 
-    /// Takes over what somebody has accepted meanwhile. Reads a file where a change is open, else nothing.
+    /// Takes over what somebody has accepted meanwhile. Looks at the file where a change is open, and reads it where it is another one.
     ///
     /// # Errors
     /// If the file cannot be read or written.
     pub fn refresh(&self, server: &str) -> Result<(), PinError> {
-        let is_open = |known: &Known| known.pins.tools.values().any(|tool| tool.seen.is_some());
-        if self.lock().get(server).is_some_and(is_open) { self.sync(server) } else { Ok(()) }
+        let Some(stamp) = self.lock().get(server).filter(|known| known.is_open()).map(|known| known.stamp) else {
+            return Ok(());
+        };
+        if store::stamp(&self.folder, server) == stamp { Ok(()) } else { self.sync(server) }
     }
 
     /// Writes what is new to disk, where anything is.
@@ -150,16 +165,47 @@ impl Pins {
 
     fn sync(&self, server: &str) -> Result<(), PinError> {
         let Some(ours) = self.lock().get(server).map(|known| known.pins.clone()) else { return Ok(()) };
-        let merged = store::update(&self.folder, server, |disk| disk.merge(&ours))?;
+        let (mut merged, stamp) = store::update(&self.folder, server, |disk| disk.merge(&ours))?;
         let mut servers = self.lock();
         let known = servers.entry(server.to_owned()).or_default();
-        // What was met while the file was written is met again when the server next lists it.
-        *known = Known { pins: merged, is_dirty: false };
+        // What was met while the file was written is not lost; it is written the next time.
+        let is_dirty = known.pins != ours;
+        if is_dirty {
+            merged.merge(&known.pins);
+        }
+        *known = Known { pins: merged, is_dirty, stamp };
         Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn meet(&mut self, tool: &str, definition: Definition) -> Met {
+        let has_room = self.pins.tools.len() < PINS_PER_SERVER_MAX;
+        match self.pins.tools.entry(tool.to_owned()) {
+            Entry::Vacant(_) if !has_room => Met::Full,
+            Entry::Vacant(place) => {
+                place.insert(Tool { pinned: definition, seen: None });
+                self.is_dirty = true;
+                Met::Known
+            }
+            Entry::Occupied(mut place) => {
+                let tool = place.get_mut();
+                if tool.pinned.digest == definition.digest {
+                    self.is_dirty |= tool.seen.take().is_some();
+                    return Met::Known;
+                }
+                let (pinned, seen) = (tool.pinned.digest.clone(), definition.digest.clone());
+                if tool.seen.as_ref().is_none_or(|before| before.digest != seen) {
+                    tool.seen = Some(definition);
+                    self.is_dirty = true;
+                }
+                Met::Changed { pinned, seen }
+            }
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use crate::audit::{Credit, DecisionFacts, DecisionId, Inspected, McpFacts, Nanos
 use crate::io::clock;
 use crate::io::judge::nanos_since;
 use crate::parse::json::{self, Facts};
-use crate::parse::rpc::Call;
 use crate::parse::rpc::uri::Uri;
+use crate::parse::rpc::{self, Call};
 use crate::policy::{self, Answer, Decision, Direction, Look, Lookup, Mcp, Number, Subject, Value};
 
 use super::answer::{self, Error};
@@ -168,6 +168,28 @@ impl Session {
             };
         });
         may
+    }
+
+    /// Whether what is under way would be admitted now: the messages of a text, or a stream.
+    pub(crate) fn still_goes(&self, carrier: &Carrier<'_>, text: Option<&[u8]>) -> bool {
+        let Some(text) = text else {
+            return self.is_admitted_still(carrier, &About::method(Direction::ToServer, "ping"));
+        };
+        let Ok(body) = rpc::read(text, self.layout(), carrier.arguments) else { return false };
+        body.messages.iter().filter_map(rpc::Message::call).all(|call| {
+            let arguments = Arguments(&call.facts);
+            self.is_admitted_still(carrier, &About::of(Direction::ToServer, call, &arguments))
+        })
+    }
+
+    fn is_admitted_still(&self, carrier: &Carrier<'_>, about: &About<'_>) -> bool {
+        let mut goes = true;
+        self.each_reading(carrier, about, |policy, subject| {
+            goes &= policy
+                .admits_still(subject)
+                .is_none_or(|decision| decision.admit().is_ok_and(|permit| (carrier.vet)(&permit).is_ok()));
+        });
+        goes
     }
 
     fn each_reading<'c>(

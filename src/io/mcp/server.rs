@@ -13,6 +13,7 @@ use crate::policy::Direction;
 use super::answer;
 use super::client::unsolicited;
 use super::ruling::{About, Arguments, Finding, Objection};
+use super::tasks::Tasks;
 use super::{Carrier, Session};
 
 /// What becomes of a text from the server.
@@ -153,7 +154,7 @@ impl Session {
             Ok(asked) => asked,
             Err(error) => return Some(error),
         };
-        let Outcome::Result { input_requests, has_list, version, .. } = outcome else {
+        let Outcome::Result { input_requests, has_list, version, task, .. } = outcome else {
             asked.end(&ended(None), message.raw.len());
             return Some(Cow::Borrowed(message.raw));
         };
@@ -170,6 +171,9 @@ impl Session {
                 ));
             };
             self.version = Some(version);
+        }
+        if let Some(task) = task.as_deref().filter(|_| !asked.method.starts_with("tasks/")) {
+            Tasks::all().begin(&self.server, task, carrier.subject.agent);
         }
         for input in input_requests {
             let about = About::method(Direction::ToClient, &input.method);

@@ -16,6 +16,7 @@ use crate::audit::{Mode, Writer, WriterOptions, read};
 use crate::config::Bounds;
 use crate::io::door::{Agents, Door, Entrance, Kind};
 use crate::io::engine::{self, Choice};
+use crate::io::mcp::pins::{Keeper, Pins};
 use crate::io::metrics::Metrics;
 use crate::io::mint::Authority;
 use crate::io::office::{Office, OfficeThread};
@@ -29,12 +30,13 @@ use crate::policy::{self, Source};
 pub(super) const HOST: &str = "origin.test";
 /// Whose connections all are.
 const TESTER: &str = "tester";
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A running worker with its log.
 pub(super) struct Proxy {
     worker: Handle,
     office: OfficeThread,
+    keeper: Keeper,
     writer: Writer,
     listener: SocketAddr,
     stub: SocketAddr,
@@ -180,6 +182,9 @@ impl Proxy {
         let (writer, mut seats) = Writer::start(writer(options)).unwrap();
         let (office, office_thread) = Office::open(authority).unwrap();
         let (stub, stub_address) = stub();
+        let pins = Arc::new(Pins::under(&folder.path().join("state")));
+        pins.cover(&policy).unwrap();
+        let keeper = Keeper::start(&pins).unwrap();
         let seed = Seed {
             place: (0, 1),
             agents,
@@ -188,6 +193,7 @@ impl Proxy {
             seat: seats.pop().unwrap(),
             office,
             synthetic: Arc::default(),
+            pins: Arc::clone(&pins),
             doors: vec![Door { listener, entrance }],
             stubs: vec![stub],
             own: vec![address],
@@ -196,7 +202,22 @@ impl Proxy {
             engine: engine::Options { choice, buffers, spin: engine::Spin::Never, ..engine::Options::default() },
         };
         let worker = Handle::start(seed).unwrap();
-        Proxy { worker, office: office_thread, writer, listener: address, stub: stub_address, trust, roots, folder }
+        Proxy {
+            worker,
+            office: office_thread,
+            keeper,
+            writer,
+            listener: address,
+            stub: stub_address,
+            trust,
+            roots,
+            folder,
+        }
+    }
+
+    /// The state folder.
+    pub(super) fn state(&self) -> std::path::PathBuf {
+        self.folder.path().join("state")
     }
 
     /// The stub's address, over UDP and TCP.
@@ -269,11 +290,12 @@ impl Proxy {
     pub(super) fn stop_for_inspected(self) -> Vec<String> {
         self.worker.stop().unwrap();
         self.office.join();
+        self.keeper.finish();
         self.writer.finish().unwrap();
+        let words = |inspected| crate::audit::Inspected(inspected).words().collect::<Vec<_>>().join(" ");
         each(&self.folder.path().join("audit"), |body| match body {
-            Body::Decision(decision) => {
-                Some(crate::audit::Inspected(decision.inspected).words().collect::<Vec<_>>().join(" "))
-            }
+            Body::Decision(decision) => Some(words(decision.inspected)),
+            Body::Message(message) => Some(words(message.decision.inspected)),
             _ => None,
         })
     }
@@ -293,6 +315,7 @@ impl Proxy {
     fn finish(self) -> tempfile::TempDir {
         self.worker.stop().unwrap();
         self.office.join();
+        self.keeper.finish();
         self.writer.finish().unwrap();
         self.folder
     }
@@ -378,6 +401,21 @@ pub(crate) fn origin<T: Send + 'static>(
         }
     });
     (address, received)
+}
+
+/// An origin that serves its connections at the same time.
+pub(crate) fn origin_of_many(script: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let (address, script) = (listener.local_addr().unwrap(), Arc::new(script));
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (stream, script) = (stream.unwrap(), Arc::clone(&script));
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.set_nodelay(true).unwrap();
+            thread::spawn(move || script(stream));
+        }
+    });
+    address
 }
 
 /// An origin under TLS, and the trust anchor that vouches for it as `name`.

@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, channel};
 
-use super::harness::{Proxy, Recorded, origin, request, response};
+use super::harness::{PATIENCE, Proxy, Recorded, origin, request, response};
 use super::on_both;
 use crate::io::engine::Choice;
+use crate::io::mcp::pins;
 
 const RULES: &str = "  - allow: reads\n    mcp: { server: files, tool: \"read_*\" }\n    args: { path: { glob: \"/w/**\" } }
   - allow: roots\n    mcp: { server: files, method: roots/list }\nmcp_servers:\n  files: { url: \"http://origin.test/mcp\", pin: off }\n";
@@ -26,7 +27,10 @@ on_both! {
     a_request_of_the_server_is_decided_and_its_answer_attributed
     a_session_that_is_not_known_is_not_found
     an_encoded_answer_is_refused
+    what_is_no_message_is_no_answer
     no_other_rule_admits_a_message
+    a_changed_tool_is_hidden_until_somebody_accepts_it
+    an_answer_that_is_owed_comes_on_another_stream_of_the_session
 }
 
 fn an_allowed_call_travels_as_it_came_and_is_answered(choice: Choice) {
@@ -190,6 +194,21 @@ fn an_encoded_answer_is_refused(choice: Choice) {
     assert!(told.starts_with("HTTP/1.1 502") && told.contains("response_encoded"), "{told}");
 }
 
+fn what_is_no_message_is_no_answer(choice: Choice) {
+    for (kind, text, code) in [
+        ("text/html", "<html>", "response_type"),
+        ("text/plain", r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, "response_type"),
+        ("application/json", "<html>", "response_unsolicited"),
+        ("application/json", "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n", "response_unsolicited"),
+    ] {
+        let length = text.len();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{text}");
+        let (proxy, _seen) = server(choice, vec![head.into_bytes()]);
+        let told = proxy.ask(&post(CALL, ""));
+        assert!(told.starts_with("HTTP/1.1 502") && told.contains(code), "{kind}: {told}");
+    }
+}
+
 fn no_other_rule_admits_a_message(choice: Choice) {
     let (address, _seen) = origin(|_| ());
     let rules = format!("  - allow: host\n    host: origin.test\n    port: 80\n    scheme: http\n{RULES}");
@@ -200,6 +219,51 @@ fn no_other_rule_admits_a_message(choice: Choice) {
     assert!(proxy.ask(put).starts_with("HTTP/1.1 405"));
     let twofold = b"POST /x%2F..%2Fmcp HTTP/1.1\r\nHost: origin.test\r\nContent-Length: 0\r\n\r\n";
     assert!(proxy.ask(twofold).starts_with("HTTP/1.1 400"));
+}
+
+fn a_changed_tool_is_hidden_until_somebody_accepts_it(choice: Choice) {
+    let list = |description: &str| {
+        json(&format!(
+            r#"{{"jsonrpc":"2.0","id":2,"result":{{"tools":[{{"name":"read_file","description":"{description}"}}]}}}}"#
+        ))
+    };
+    let answers = vec![list("reads"), list("reads and sends"), json(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#)];
+    let (proxy, _seen) = server_under(choice, answers, &RULES.replace(", pin: off", ""));
+    let mut client = proxy.client();
+    let mut ask = |text: &str| {
+        client.write_all(&post(text, "")).unwrap();
+        response(&mut client).unwrap()
+    };
+    assert!(ask(LIST).contains("read_file"));
+    assert!(!ask(LIST).contains("read_file"));
+    let told = ask(CALL);
+    assert!(told.starts_with("HTTP/1.1 200") && told.contains("tool_changed") && told.contains("sha256:"), "{told}");
+    // What the keeper has not written yet nobody can accept.
+    let started = std::time::Instant::now();
+    while pins::accept(&proxy.state(), "files", &[]).unwrap().is_empty() {
+        assert!(started.elapsed() < PATIENCE);
+    }
+    while ask(CALL).contains("tool_changed") {
+        assert!(started.elapsed() < PATIENCE, "what was accepted counts for a running worker");
+    }
+}
+
+fn an_answer_that_is_owed_comes_on_another_stream_of_the_session(choice: Choice) {
+    let begins = r#"{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-11-25"}}"#;
+    let begins = String::from_utf8(json(begins)).unwrap().replace("\r\n\r\n", "\r\nMcp-Session-Id: s-9\r\n\r\n");
+    let late = stream("data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"late\":1}}\n\n");
+    let answers = vec![begins.into_bytes(), stream("id: 7\nretry: 500\ndata:\n\n"), late.clone(), late];
+    let (proxy, _seen) = server(choice, answers);
+    let mut client = proxy.client();
+    let mut ask = |request: &[u8]| {
+        client.write_all(request).unwrap();
+        response(&mut client).unwrap()
+    };
+    ask(&post(INITIALIZE, ""));
+    assert!(ask(&post(CALL, "Mcp-Session-Id: s-9\r\n")).contains("id: 7\nretry: 500\n"));
+    let get = b"GET /mcp HTTP/1.1\r\nHost: origin.test\r\nMcp-Session-Id: s-9\r\nLast-Event-ID: 7\r\n\r\n";
+    assert!(ask(get).contains("\"late\""), "it was asked in this session and not answered");
+    assert!(!ask(get).contains("\"late\""), "once");
 }
 
 fn post(text: &str, fields: &str) -> Vec<u8> {
@@ -222,7 +286,11 @@ fn stream(events: &str) -> Vec<u8> {
 }
 
 /// A server that gives these answers, in turn, on one connection; and what it was asked.
-fn server(choice: Choice, answers: Vec<Vec<u8>>) -> (Proxy, std::sync::mpsc::Receiver<Vec<String>>) {
+fn server(choice: Choice, answers: Vec<Vec<u8>>) -> (Proxy, Receiver<Vec<String>>) {
+    server_under(choice, answers, RULES)
+}
+
+fn server_under(choice: Choice, answers: Vec<Vec<u8>>, rules: &str) -> (Proxy, Receiver<Vec<String>>) {
     let (address, seen) = origin(move |mut stream: TcpStream| {
         let mut asked = Vec::new();
         for answer in &answers {
@@ -232,5 +300,5 @@ fn server(choice: Choice, answers: Vec<Vec<u8>>) -> (Proxy, std::sync::mpsc::Rec
         }
         asked
     });
-    (Proxy::start(choice, address, 80, RULES), seen)
+    (Proxy::start(choice, address, 80, rules), seen)
 }

@@ -3,11 +3,13 @@
 mod bodies;
 mod bounds;
 mod doors;
+mod elsewhere;
 mod faults;
 pub(crate) mod harness;
 mod identity;
 mod messages;
 mod names;
+mod older;
 mod passthrough;
 mod privacy;
 mod recalls;

@@ -19,6 +19,7 @@ enum Place {
     Filter,
     Uris,
     Result,
+    Task,
     InputRequests,
     InputRequest,
     Error,
@@ -52,6 +53,7 @@ pub(super) enum Slot {
     Uris,
     InputRequests,
     ResultVersion,
+    ResultTask,
     List,
     InputMethod,
     InputParams,
@@ -105,11 +107,14 @@ fn names(place: Place) -> &'static [(&'static str, Slot)] {
             ("resources", Slot::List),
             ("resourceTemplates", Slot::List),
             ("prompts", Slot::List),
+            ("taskId", Slot::ResultTask),
+            ("task", Slot::Known),
             ("resultType", Slot::Known),
             ("requestState", Slot::Known),
             ("content", Slot::Known),
             ("structuredContent", Slot::Known),
         ],
+        Place::Task => &[("taskId", Slot::ResultTask)],
         Place::InputRequest => &[("method", Slot::InputMethod), ("params", Slot::InputParams)],
         Place::Error => &[("code", Slot::ErrorCode), ("message", Slot::Known), ("data", Slot::Known)],
         Place::Batch | Place::Arguments | Place::Uris | Place::InputRequests | Place::Other => &[],
@@ -254,6 +259,7 @@ impl<'p> Drafts<'p> {
             (Place::Arguments, _) => Place::Arguments,
             (Place::Filter, Some(Slot::Uris)) if !is_object => Place::Uris,
             (Place::Result, Some(Slot::InputRequests)) if is_object => Place::InputRequests,
+            (Place::Result, Some(Slot::Known)) if is_object && is_task(level, bytes) => Place::Task,
             (Place::InputRequests, _) if is_object => {
                 let Some(draft) = self.drafts.last_mut().filter(|draft| draft.inputs.len() < RPC_INPUTS_MAX) else {
                     return Err(RpcError::TooMany);
@@ -296,6 +302,11 @@ impl<'p> Drafts<'p> {
         }
         Ok(())
     }
+}
+
+/// Whether the value is that of `task`.
+fn is_task(level: Level, bytes: &[u8]) -> bool {
+    level.key.is_some_and(|key| decode(key.of(bytes)) == "task")
 }
 
 /// Whether a name that is not known is taken for a known one by some recipient, or for what every JavaScript object has.

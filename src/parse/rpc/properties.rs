@@ -13,6 +13,7 @@ const POINTERS: [&str; 4] = ["/path", "/limit", "/tags/0", "/a/b"];
 
 /// Everything that holds for any bytes taken as a JSON-RPC text.
 pub fn holds(bytes: &[u8]) {
+    is_an_envelope_however_it_is_cut(bytes);
     let pointers = Pointers::new(POINTERS);
     let whole = read(bytes, Layout::Free, &pointers);
     for piece in [1, 2, 3, 7, 64] {
@@ -38,6 +39,28 @@ pub fn holds(bytes: &[u8]) {
         }
     }
     nothing_hidden_is_left(bytes);
+}
+
+/// What can be JSON-RPC is JSON with the names of an envelope alone, and is told alike in any pieces.
+fn is_an_envelope_however_it_is_cut(bytes: &[u8]) {
+    let whole = Envelope::default().step(bytes, true);
+    for piece in [1, 7] {
+        let (mut envelope, mut end) = (Envelope::default(), 0);
+        let pieced = loop {
+            match envelope.step(&bytes[..end], end == bytes.len()) {
+                Progress::More => end = bytes.len().min(end + piece),
+                told => break told,
+            }
+        };
+        assert_eq!(pieced, whole, "in pieces of {piece}");
+    }
+    if whole == Progress::Done(true) {
+        let tree: Tree = serde_json::from_slice(bytes).expect("what is accepted is JSON");
+        let messages = tree.as_array().map_or(std::slice::from_ref(&tree), Vec::as_slice);
+        let names = messages.iter().flat_map(|message| message.as_object().expect("a message is an object").keys());
+        let known = ["jsonrpc", "id", "method", "params", "result", "error"];
+        assert!(names.into_iter().all(|name| known.contains(&name.as_str())), "{tree}");
+    }
 }
 
 fn in_pieces<'b>(bytes: &'b [u8], piece: usize, pointers: &'b Pointers) -> Result<Body<'b>, RpcError> {

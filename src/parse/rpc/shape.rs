@@ -177,6 +177,8 @@ impl<'b> Reading<'b> {
             raw: token.of(self.bytes),
             input_requests,
             has_list: draft.slot(Slot::List).is_some(),
+            // What is no name is none that anybody could ask for.
+            task: self.text_of(draft, Slot::ResultTask).unwrap_or_default(),
             version: self.text_of(draft, Slot::ResultVersion).map_err(|_| RpcError::Outcome)?,
         })
     }

@@ -233,6 +233,20 @@ fn reads_batches_of_a_few_messages() {
 }
 
 #[test]
+fn an_answer_names_the_task_that_was_made_of_its_request() {
+    for (result, task) in [
+        (r#"{"task":{"taskId":"t","status":"working"}}"#, Some("t")),
+        (r#"{"resultType":"task","taskId":"t\u0031","status":"working"}"#, Some("t1")),
+        (r#"{"task":{"other":{"taskId":"t"}},"content":{"taskId":"t"}}"#, None),
+        (r#"{"task":["taskId"],"taskId":7}"#, None),
+    ] {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#);
+        let Shape::Response(_, Outcome::Result { task: found, .. }) = one(&text).shape else { panic!("{text}") };
+        assert_eq!(found.as_deref(), task, "{text}");
+    }
+}
+
+#[test]
 fn finds_what_a_server_asks_inside_of_a_result() {
     let text = r#"{"jsonrpc":"2.0","id":1,"result":{"resultType":"input_required","inputRequests":{
         "a":{"method":"elicitation/create","params":{"method":"x"}},"b":{"params":{},"method":"roots/list"}},"requestState":"s"}}"#;

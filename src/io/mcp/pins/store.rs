@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::Server;
@@ -46,8 +46,25 @@ pub(super) fn read(folder: &Path, server: &str) -> Result<Server, PinError> {
     }
 }
 
-/// Changes the pins of a server, unless they stay the same. Gives what stands in the file afterwards.
-pub(super) fn update(folder: &Path, server: &str, change: impl FnOnce(&mut Server)) -> Result<Server, PinError> {
+/// What tells one state of a file from another: it is replaced as a whole, so that each has an inode of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    inode: u64,
+    modified: (i64, i64),
+}
+
+/// The state of a server's file, if there is one.
+pub(super) fn stamp(folder: &Path, server: &str) -> Option<Stamp> {
+    let found = fs::metadata(file(folder, server)).ok()?;
+    Some(Stamp { inode: found.ino(), modified: (found.mtime(), found.mtime_nsec()) })
+}
+
+/// Changes the pins of a server, unless they stay the same. Gives what stands in the file afterwards, and the file's state.
+pub(super) fn update(
+    folder: &Path,
+    server: &str,
+    change: impl FnOnce(&mut Server),
+) -> Result<(Server, Option<Stamp>), PinError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |error| PinError::File(path, error)
@@ -63,7 +80,7 @@ pub(super) fn update(folder: &Path, server: &str, change: impl FnOnce(&mut Serve
     let mut pins = before.clone();
     change(&mut pins);
     if pins == before {
-        return Ok(pins);
+        return Ok((pins, stamp(folder, server)));
     }
     let path = file(folder, server);
     let fresh = folder.join(".new");
@@ -77,7 +94,7 @@ pub(super) fn update(folder: &Path, server: &str, change: impl FnOnce(&mut Serve
         File::open(folder)?.sync_all()
     };
     write().map_err(failed(&path))?;
-    Ok(pins)
+    Ok((pins, stamp(folder, server)))
 }
 
 /// The pins of every server.

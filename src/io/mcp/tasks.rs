@@ -1,0 +1,84 @@
+//! Which agent's a task is: what a call comes to later belongs to whoever has made the call.
+//!
+//! A server answers a call with a task, and its result is asked for by the task's id, on any connection. The ids of one server are kept as long as
+//! there is room, for all workers. A task that is not known, such as one from before the start, is decided by its method alone.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+use crate::limits::MCP_TASKS_MAX;
+use crate::parse::rpc::Call;
+
+use super::ruling::Objection;
+use super::{Carrier, Session, answer};
+
+static ALL: LazyLock<Mutex<Tasks>> = LazyLock::new(Mutex::default);
+
+/// The tasks of this process.
+#[derive(Default)]
+pub(super) struct Tasks {
+    /// The agent of each, by server and id.
+    open: HashMap<(Box<str>, Box<str>), Box<str>>,
+    /// Oldest first.
+    order: VecDeque<(Box<str>, Box<str>)>,
+}
+
+impl Tasks {
+    /// All of them, for one look-up.
+    pub(super) fn all() -> MutexGuard<'static, Tasks> {
+        ALL.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A server has made a task for an agent. An id that is another agent's stays that.
+    pub(super) fn begin(&mut self, server: &str, id: &str, agent: &str) {
+        let key = (Box::from(server), Box::from(id));
+        if self.open.contains_key(&key) {
+            return;
+        }
+        if self.open.len() >= MCP_TASKS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.open.remove(&oldest);
+        }
+        self.order.push_back(key.clone());
+        self.open.insert(key, agent.into());
+    }
+
+    fn is_of_another(&self, server: &str, id: &str, agent: &str) -> bool {
+        self.open.get(&(server.into(), id.into())).is_some_and(|owner| **owner != *agent)
+    }
+}
+
+impl Session {
+    /// Whether a message is about a task of another agent's.
+    pub(super) fn foreign(&self, carrier: &Carrier<'_>, call: &Call<'_>) -> Option<Objection> {
+        let task = call.task.as_deref()?;
+        let is_foreign = Tasks::all().is_of_another(&self.server, task, carrier.subject.agent);
+        is_foreign.then(|| Objection::new("task_foreign", answer::BLOCKED, "the task is another agent's"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_is_of_the_agent_whose_call_it_was() {
+        let mut tasks = Tasks::default();
+        tasks.begin("files", "1", "a");
+        tasks.begin("files", "1", "b");
+        assert!(!tasks.is_of_another("files", "1", "a") && tasks.is_of_another("files", "1", "b"));
+        assert!(!tasks.is_of_another("mail", "1", "b"), "servers share no tasks");
+        assert!(!tasks.is_of_another("files", "2", "b"), "one that is not known is nobody's");
+    }
+
+    #[test]
+    fn the_oldest_task_makes_room() {
+        let mut tasks = Tasks::default();
+        for n in 0..=MCP_TASKS_MAX {
+            tasks.begin("files", &n.to_string(), "a");
+        }
+        assert!(!tasks.is_of_another("files", "0", "b") && tasks.is_of_another("files", "1", "b"));
+        assert_eq!((tasks.open.len(), tasks.order.len()), (MCP_TASKS_MAX, MCP_TASKS_MAX));
+    }
+}
