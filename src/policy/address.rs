@@ -105,7 +105,11 @@ impl Permit {
             return Err(AddressRefusal::Undecided);
         }
         let named = via == Via::Upstream || self.allow(policy).is_some_and(|rule| names(rule, ip));
-        if (is_special(ip) || via == Via::Here) && !named { Err(AddressRefusal::Special) } else { Ok(Vetted(canonical)) }
+        if (is_special(ip) || via == Via::Here) && !named {
+            Err(AddressRefusal::Special)
+        } else {
+            Ok(Vetted(canonical))
+        }
     }
 }
 

@@ -74,7 +74,13 @@ fn forwards_a_body_with_a_length(choice: Choice) {
     assert!(response(&mut client).unwrap().starts_with("HTTP/1.1 201 Created\r\n"));
     assert!(seen.recv().unwrap().unwrap().ends_with("Content-Length: 10\r\n\r\nhelloworld"));
     drop(client);
-    assert!(proxy.stop().contains(&Recorded::Outcome { status: 201, code: String::new(), up: 10, down: 0, leads: None }));
+    assert!(proxy.stop().contains(&Recorded::Outcome {
+        status: 201,
+        code: String::new(),
+        up: 10,
+        down: 0,
+        leads: None
+    }));
 }
 
 fn forwards_a_chunked_body_both_ways(choice: Choice) {
@@ -97,7 +103,13 @@ fn forwards_a_chunked_body_both_ways(choice: Choice) {
         asked,
         "POST / HTTP/1.1\r\nHost: origin.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
     );
-    assert!(proxy.stop().contains(&Recorded::Outcome { status: 200, code: String::new(), up: 5, down: 5, leads: None }));
+    assert!(proxy.stop().contains(&Recorded::Outcome {
+        status: 200,
+        code: String::new(),
+        up: 5,
+        down: 5,
+        leads: None
+    }));
 }
 
 fn answers_pipelined_requests_in_order(choice: Choice) {
