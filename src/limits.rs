@@ -570,8 +570,22 @@ pub const CONNECTIONS_SET_MAX: usize = 256 * 1024;
 // bench: the load-test harness
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// Longest body that the harness's origin answers; it is held in memory.
-pub const BENCH_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Longest body that the harness's origin answers. It is sent in pieces and never held.
+pub const BENCH_BODY_BYTES_MAX: usize = 4 * 1024 * 1024 * 1024;
+/// One piece of it.
+pub const BENCH_PIECE_BYTES: usize = 64 * 1024;
+/// Longest request body and longest event that the harness holds: its own, and what a peer makes of them.
+pub const BENCH_HELD_BYTES_MAX: usize = 1024 * 1024;
+/// Events of one stream.
+pub const BENCH_EVENTS_MAX: u64 = 100_000_000;
+/// Longest name of a peer.
+pub const BENCH_NAME_BYTES_MAX: usize = 32;
+/// Rules of a scenario's policy.
+pub const BENCH_RULES_MAX: usize = 100_000;
+/// From a peer's start to its word that it is ready.
+pub const BENCH_PEER_WAIT: Duration = Duration::from_secs(60);
+/// How long a target has to end before it is killed.
+pub const BENCH_END_WAIT: Duration = Duration::from_secs(5);
 /// Keep-alive connections of one generator.
 pub const BENCH_CONNECTIONS_MAX: usize = 10_000;
 /// Highest rate that a scenario may ask for, in requests a second.

@@ -1,24 +1,22 @@
-//! The driver: starts the targets, each with a generator of its own, and lets one at a time have a turn.
+//! The driver: lets one target at a time have a turn, in rounds of random order.
 //!
-//! Everything is up from the beginning; who has no turn sleeps. Generators stay on the last cpu, targets on the first. A generator
-//! gets its origin's listening socket as standard input, as inetd would hand it over, and speaks with the driver over standard
-//! output: that way the same generator runs outside and behind the fence, where it could not open a port for us.
+//! Generators stay on the last cpu, targets on the first; or all on one, where the scenario says so.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::order::{self, Answer, Measured, Order, Setup, Slice};
+use super::interrupt::Interrupt;
+use super::order::{Measured, Slice};
 use super::place;
-use super::scenario::{Scenario, Target};
-use super::statistics::{self, Random};
+use super::scenario::{Arrivals, Placement, Scenario};
+use super::stage::{Act, Stage};
+use super::statistics::{self, Random, median};
+use super::target::Target;
 use super::tls::Credentials;
-use crate::limits::BENCH_ATTEMPTS_PER_ROUND;
+use crate::limits::{BENCH_ATTEMPTS_PER_ROUND, BENCH_RATE_MAX, BENCH_SLICE};
 
 /// The origin's name; reserved by RFC 6761, so it is nobody's.
 pub const HOST: &str = "origin.bench.test";
@@ -30,23 +28,39 @@ pub struct Plan<'p> {
     pub scenario: &'p Scenario,
     /// The ringfence program.
     pub program: &'p Path,
-    /// An empty folder for the policy and the audit log.
+    /// An empty folder for policies, logs and what peers write.
     pub folder: &'p Path,
-    /// Decides the order of the targets within the rounds.
+    /// Where peers' scripts are.
+    pub peers: &'p Path,
+    /// Decides the order of the targets within the rounds, and random distances.
     pub seed: u64,
+    /// Leaves out peers that are not installed.
+    pub skips_missing: bool,
 }
 
 /// What a run came to.
 #[derive(Debug)]
 pub struct Run {
-    /// The rounds that count; each has one turn of every target, in the scenario's order of targets.
+    /// The targets that were measured.
+    pub targets: Vec<Target>,
+    /// Those that were left out.
+    pub missing: Vec<Target>,
+    /// The rounds that count; each has one turn of every target, in the order of `targets`.
     pub rounds: Vec<Vec<Turn>>,
+    /// How many there were to be.
+    pub wanted: u32,
     /// Rounds that were run again because other processes used the machine.
     pub repeated: u32,
     /// Rounds that count although they were disturbed: there were no better ones.
     pub disturbed: u32,
-    /// The cpu of the generators and that of the targets, where the machine has two.
+    /// The cpu of the generators and that of the targets, where each has its own.
     pub cpus: Option<(usize, usize)>,
+    /// Requests a second that each target can do in a closed loop, where the scenario asks for a share of it.
+    pub capacity: BTreeMap<String, f64>,
+    /// Requests a second that were due.
+    pub rate: f64,
+    /// The signal that ended it early.
+    pub interrupted: Option<i32>,
 }
 
 /// One target's turn.
@@ -60,6 +74,17 @@ pub struct Turn {
     pub foreign_cpus: f64,
 }
 
+/// How far a run is: said after each turn that may count.
+#[derive(Debug)]
+pub struct Progress<'p> {
+    /// Rounds that count so far, and how many there are to be.
+    pub rounds: (usize, u32),
+    /// Whose turn it was.
+    pub target: &'p Target,
+    /// What it came to.
+    pub turn: &'p Turn,
+}
+
 /// Why a run ended early.
 #[derive(Debug)]
 pub enum BenchError {
@@ -69,8 +94,12 @@ pub enum BenchError {
     Certificate(rcgen::Error),
     /// A target cannot be reached through; the text says why.
     Unreachable(Target, String),
+    /// A peer is not installed. What its script said stands on stderr.
+    Missing(Target),
     /// A target or its generator ended by itself. What it said stands on stderr.
     Gone(Target),
+    /// A signal came before the first round was over.
+    Interrupted(i32),
 }
 
 impl fmt::Display for BenchError {
@@ -79,48 +108,95 @@ impl fmt::Display for BenchError {
             BenchError::Io(what, error) => write!(f, "{what}: {error}"),
             BenchError::Certificate(error) => write!(f, "the origin's certificate: {error}"),
             BenchError::Unreachable(target, why) => write!(f, "{}: the origin cannot be reached: {why}", target.name()),
+            BenchError::Missing(target) => {
+                write!(f, "{}: not installed; see above, or leave it out with --skip-missing", target.name())
+            }
             BenchError::Gone(target) => write!(f, "{}: ended by itself; see above for what it said", target.name()),
+            BenchError::Interrupted(_) => {
+                f.write_str("interrupted before the first round was over: there is no result")
+            }
         }
     }
 }
 
 impl std::error::Error for BenchError {}
 
-/// Runs the scenario. `after_round` is told how many rounds count so far.
+/// Runs the scenario. `after_turn` is told how far it is.
 ///
 /// # Errors
-/// If a target cannot be started, or one ends early.
-pub fn run(plan: &Plan<'_>, mut after_round: impl FnMut(usize)) -> Result<Run, BenchError> {
+/// If a target cannot be started, one ends early, or a signal comes before there is anything to keep.
+pub fn run(plan: &Plan<'_>, mut after_turn: impl FnMut(&Progress<'_>)) -> Result<Run, BenchError> {
     let scenario = plan.scenario;
     let usable = place::cpus().map_err(|error| BenchError::Io("sched_getaffinity", error))?;
-    let cpus = match usable[..] {
-        [first, .., last] => Some((last, first)),
+    place::raise_descriptors().map_err(|error| BenchError::Io("setrlimit", error))?;
+    let cpus = match (&usable[..], scenario.placement) {
+        ([.., last], Placement::Together) => Some((*last, *last)),
+        ([first, .., last], Placement::Apart) => Some((*last, *first)),
         _ => None,
     };
-    let stage = Stage { plan, cpus, credentials: credentials(scenario)? };
-    let mut acts = scenario.targets.iter().map(|target| stage.act(*target)).collect::<Result<Vec<_>, _>>()?;
-    let (wanted, length) = scenario.rounds();
+    let interrupt = Interrupt::watch().map_err(|error| BenchError::Io("signalfd", error))?;
+    let stage = Stage { plan, cpus, credentials: credentials(scenario)?, interrupt: &interrupt };
+    let (mut acts, mut missing) = (Vec::new(), Vec::new());
+    for target in &scenario.targets {
+        match stage.act(target) {
+            Ok(act) => acts.push(act),
+            Err(BenchError::Missing(target)) if plan.skips_missing => missing.push(target),
+            Err(error) => return Err(error),
+        }
+    }
     let mut random = Random::new(plan.seed);
-    let mut run = Run { rounds: Vec::new(), repeated: 0, disturbed: 0, cpus };
+    let mut run = Run {
+        targets: acts.iter().map(|act| act.target.clone()).collect(),
+        missing,
+        rounds: Vec::new(),
+        wanted: scenario.rounds().0,
+        repeated: 0,
+        disturbed: 0,
+        cpus,
+        capacity: BTreeMap::new(),
+        rate: scenario.rate,
+        interrupted: None,
+    };
+    if let Some(load) = scenario.load {
+        run.capacity = capacity(&mut acts, scenario, &mut random)?;
+        let slowest = run.capacity.iter().filter(|(name, _)| *name != Target::Direct.name());
+        run.rate = load * slowest.map(|(_, rate)| *rate).fold(f64::INFINITY, f64::min).min(BENCH_RATE_MAX);
+    }
+    rounds(&mut acts, plan, &mut run, &mut random, &mut after_turn)?;
+    Ok(run)
+}
+
+fn rounds(
+    acts: &mut [Act<'_>],
+    plan: &Plan<'_>,
+    run: &mut Run,
+    random: &mut Random,
+    after_turn: &mut impl FnMut(&Progress<'_>),
+) -> Result<(), BenchError> {
+    let (wanted, length) = plan.scenario.rounds();
     let mut spare = Vec::new();
     for _ in 0..wanted * BENCH_ATTEMPTS_PER_ROUND {
-        let round = round(&mut acts, scenario, length, &mut random)?;
-        if round.iter().all(|turn| turn.foreign_cpus <= FOREIGN_CPUS_MAX) {
-            run.rounds.push(round);
-        } else {
-            spare.push(round);
+        let done = run.rounds.len();
+        let tell = |target: &Target, turn: &Turn| after_turn(&Progress { rounds: (done, wanted), target, turn });
+        match round(acts, plan.scenario, (run.rate, length), random, tell) {
+            Ok(round) if round.iter().all(|turn| turn.foreign_cpus <= FOREIGN_CPUS_MAX) => run.rounds.push(round),
+            Ok(round) => spare.push(round),
+            Err(BenchError::Interrupted(signal)) if run.rounds.len() + spare.len() > 0 => {
+                run.interrupted = Some(signal);
+                break;
+            }
+            Err(error) => return Err(error),
         }
-        after_round(run.rounds.len());
         if run.rounds.len() == wanted as usize {
             break;
         }
     }
-    let lacking = (wanted as usize).saturating_sub(run.rounds.len());
-    run.repeated = u32::try_from(spare.len() - lacking.min(spare.len())).unwrap_or(u32::MAX);
+    let lacking = (wanted as usize).saturating_sub(run.rounds.len()).min(spare.len());
+    run.repeated = u32::try_from(spare.len() - lacking).unwrap_or(u32::MAX);
     run.disturbed = u32::try_from(lacking).unwrap_or(u32::MAX);
     // In the order in which they were run: which of them are used does not depend on what they show.
     run.rounds.extend(spare.into_iter().take(lacking));
-    Ok(run)
+    Ok(())
 }
 
 fn credentials(scenario: &Scenario) -> Result<Option<Credentials>, BenchError> {
@@ -129,209 +205,63 @@ fn credentials(scenario: &Scenario) -> Result<Option<Credentials>, BenchError> {
 
 /// Gives every target its turn, in random order.
 fn round(
-    acts: &mut [Act],
+    acts: &mut [Act<'_>],
     scenario: &Scenario,
-    length: Duration,
+    (rate, length): (f64, Duration),
     random: &mut Random,
+    mut tell: impl FnMut(&Target, &Turn),
 ) -> Result<Vec<Turn>, BenchError> {
     let mut order: Vec<usize> = (0..acts.len()).collect();
     random.shuffle(&mut order);
+    // The same for all: a round compares targets under one schedule.
+    let seed = random.seed();
     let mut turns = vec![None; acts.len()];
     for at in order {
-        acts[at].turn(&slice(scenario.rate, WARM_UP.min(length)))?;
-        turns[at] = Some(acts[at].measured_turn(&slice(scenario.rate, length))?);
+        let slice = |length| slice(scenario, scenario.arrivals, rate, length, seed);
+        acts[at].turn(&slice(WARM_UP.min(length)))?;
+        let turn = acts[at].measured_turn(&slice(length))?;
+        tell(&acts[at].target, &turn);
+        turns[at] = Some(turn);
     }
     Ok(turns.into_iter().flatten().collect())
 }
 
-fn slice(rate: f64, length: Duration) -> Slice {
+/// What each target can do with as many requests under way as there are connections: the median over interleaved turns.
+fn capacity(
+    acts: &mut [Act<'_>],
+    scenario: &Scenario,
+    random: &mut Random,
+) -> Result<BTreeMap<String, f64>, BenchError> {
+    let mut rates = vec![Vec::new(); acts.len()];
+    for _ in 0..CAPACITY_TURNS {
+        let slice = slice(scenario, Arrivals::Closed, scenario.rate, BENCH_SLICE, random.seed());
+        for (act, rates) in acts.iter_mut().zip(&mut rates) {
+            let measured = act.turn(&slice)?;
+            let right = measured.requests.saturating_sub(measured.errors);
+            if right == 0 {
+                let why = measured.first_error.unwrap_or_else(|| "no answer".to_owned());
+                return Err(BenchError::Unreachable(act.target.clone(), why));
+            }
+            rates.push(statistics::a_second(right, measured.elapsed_ns));
+        }
+    }
+    let median = |rates: &Vec<f64>| median(rates).unwrap_or(0.0);
+    Ok(acts.iter().map(|act| act.target.name().to_owned()).zip(rates.iter().map(median)).collect())
+}
+
+fn slice(scenario: &Scenario, arrivals: Arrivals, rate: f64, length: Duration, seed: u64) -> Slice {
+    // A closed loop has no rate, only a length.
+    let rate = if arrivals == Arrivals::Closed { CLOSED_TICKS_A_SECOND } else { rate };
     let interval = Duration::from_secs_f64(1.0 / rate);
     let count = length.as_nanos() / interval.as_nanos().max(1);
+    // A long body takes its time after it was begun.
+    let transfer = Duration::from_secs((scenario.origin.bytes / SLOW_BYTES_A_SECOND) as u64);
     Slice {
+        arrivals,
         count: u64::try_from(count).unwrap_or(u64::MAX).max(1),
         interval_ns: statistics::nanoseconds(interval),
-        grace: GRACE,
-    }
-}
-
-/// What all targets share.
-struct Stage<'s> {
-    plan: &'s Plan<'s>,
-    /// Generators', targets'.
-    cpus: Option<(usize, usize)>,
-    credentials: Option<Credentials>,
-}
-
-/// A target and its generator, up and connected.
-struct Act {
-    target: Target,
-    /// Dropped first: a generator ends when its driver hangs up.
-    control: Option<BufReader<UnixStream>>,
-    /// The process that is measured.
-    process: Option<Child>,
-    /// The generator, where it is not the target's own child.
-    generator: Option<Child>,
-}
-
-impl Stage<'_> {
-    fn act(&self, target: Target) -> Result<Act, BenchError> {
-        let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|error| BenchError::Io("the origin", error))?;
-        let origin = listener.local_addr().map_err(|error| BenchError::Io("the origin", error))?;
-        let (ours, theirs) = UnixStream::pair().map_err(|error| BenchError::Io("socketpair", error))?;
-        let mut act = Act { target, control: Some(BufReader::new(ours)), process: None, generator: None };
-        let mut generator = Command::new(self.plan.program);
-        let mut address = origin.to_string();
-        match target {
-            Target::Direct => {}
-            Target::Relay => address = self.relay(origin, &mut act)?.to_string(),
-            Target::Ringfence => {
-                generator = self.fenced(origin)?;
-                address = format!("{HOST}:{}", if self.credentials.is_some() { 443 } else { 80 });
-            }
-        }
-        generator.args(["bench", "generator"]).stdin(OwnedFd::from(listener)).stdout(OwnedFd::from(theirs));
-        let cpu = self.cpus.map(|(_, targets)| targets);
-        let child = place::spawn_on(cpu, &mut generator).map_err(|error| BenchError::Io("starting a target", error))?;
-        // `generator` holds our copies of the other end and of the listener until here: with them open nobody would see a hang-up.
-        drop(generator);
-        match target {
-            Target::Ringfence => act.process = Some(child),
-            _ => act.generator = Some(child),
-        }
-        act.open(self.setup(target, address))?;
-        Ok(act)
-    }
-
-    fn setup(&self, target: Target, address: String) -> Setup {
-        let scenario = self.plan.scenario;
-        Setup {
-            target: address,
-            host: HOST.to_owned(),
-            credentials: self.credentials.clone(),
-            trust_environment: target == Target::Ringfence,
-            connections: scenario.connections,
-            behaviour: scenario.origin.clone(),
-            cpu: self.cpus.map(|(generators, _)| generators),
-            spin: self.cpus.is_some(),
-        }
-    }
-
-    /// Starts the relay and learns its port from its first line.
-    fn relay(&self, origin: SocketAddr, act: &mut Act) -> Result<SocketAddr, BenchError> {
-        let failed = |error| BenchError::Io("starting the relay", error);
-        let mut command = Command::new(self.plan.program);
-        command.args(["bench", "relay", "--to", &origin.to_string()]).args(self.engine());
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let child = place::spawn_on(self.cpus.map(|(_, targets)| targets), &mut command).map_err(failed)?;
-        let child = act.process.insert(child);
-        let mut line = String::new();
-        if let Some(stdout) = child.stdout.take() {
-            BufReader::new(stdout).read_line(&mut line).map_err(failed)?;
-        }
-        line.trim().parse().map_err(|_| BenchError::Gone(Target::Relay))
-    }
-
-    /// `ringfence run` up to its `--`, with a policy that sends the origin's name to the origin.
-    fn fenced(&self, origin: SocketAddr) -> Result<Command, BenchError> {
-        let failed = |error| BenchError::Io("the policy", error);
-        let folder = self.plan.folder;
-        let policy = folder.join("policy.yaml");
-        let trust = folder.join("origin.pem");
-        if let Some(credentials) = &self.credentials {
-            std::fs::write(&trust, &credentials.authority).map_err(failed)?;
-        }
-        std::fs::write(&policy, policy_text(origin, self.credentials.is_some(), self.plan.scenario.rules))
-            .map_err(failed)?;
-        let mut command = Command::new(self.plan.program);
-        command.args(["run", "--name", "bench", "--policy"]).arg(policy).arg("--audit").arg(folder.join("audit"));
-        command.args(self.engine()).arg("--").arg(self.plan.program);
-        command.env("RINGFENCE_STATE", folder.join("state"));
-        Ok(command)
-    }
-
-    fn engine(&self) -> [&'static str; 4] {
-        ["--io", self.plan.scenario.io.name(), "--spin", self.plan.scenario.spin.name()]
-    }
-}
-
-/// A policy as people write them: some services with methods and paths, two denies, and among them the rule that admits the load.
-pub fn policy_text(origin: SocketAddr, tls: bool, rules: usize) -> String {
-    let trust = if tls { ", trust: ./origin.pem" } else { "" };
-    let mut text = format!(
-        "ringfence: v1\nupstreams:\n  {HOST}: {{ address: \"{origin}\"{trust} }}\nrules:\n  \
-         - {{ allow: the load, host: {HOST}, method: [GET, POST], path: /bytes/** }}\n"
-    );
-    let denies = [
-        "  - { deny: delete anything, method: DELETE, reason: Deletion needs a person. }\n",
-        "  - { deny: administration, path: /admin/** }\n",
-    ];
-    for (rule, deny) in (1..rules).zip(denies) {
-        debug_assert!(rule < rules);
-        text.push_str(deny);
-    }
-    for service in 3..rules {
-        text.push_str(&format!(
-            "  - {{ allow: service {service}, host: [api{service}.example.com, \"*.s{service}.example.net\"], access: read-write, path: [/v1/**, /v2/items/*] }}\n"
-        ));
-    }
-    text
-}
-
-impl Act {
-    fn open(&mut self, setup: Setup) -> Result<(), BenchError> {
-        match self.ask(&Order::Open(Box::new(setup)))? {
-            Answer::Ready => Ok(()),
-            Answer::Failed(why) => Err(BenchError::Unreachable(self.target, why)),
-            Answer::Done(_) => Err(BenchError::Gone(self.target)),
-        }
-    }
-
-    fn turn(&mut self, slice: &Slice) -> Result<Measured, BenchError> {
-        match self.ask(&Order::Slice(*slice))? {
-            Answer::Done(measured) => Ok(*measured),
-            Answer::Failed(why) => Err(BenchError::Unreachable(self.target, why)),
-            Answer::Ready => Err(BenchError::Gone(self.target)),
-        }
-    }
-
-    fn measured_turn(&mut self, slice: &Slice) -> Result<Turn, BenchError> {
-        let clock = |error| BenchError::Io("reading CPU clocks", error);
-        let pid = self.process.as_ref().map(Child::id);
-        let cpu = || pid.map_or(Ok(0), place::cpu_ns_of).map_err(clock);
-        let machine = place::machine_cpu_ns().map_err(clock)?;
-        let before = cpu()?;
-        let measured = self.turn(slice)?;
-        let cpu_ns = cpu()?.saturating_sub(before);
-        let machine = place::machine_cpu_ns().map_err(clock)?.saturating_sub(machine);
-        let foreign = machine.saturating_sub(cpu_ns + measured.cpu_ns);
-        let elapsed = Duration::from_nanos(measured.elapsed_ns.max(1));
-        let foreign_cpus = Duration::from_nanos(foreign).as_secs_f64() / elapsed.as_secs_f64();
-        Ok(Turn { measured, cpu_ns, foreign_cpus })
-    }
-
-    fn ask(&mut self, order: &Order) -> Result<Answer, BenchError> {
-        let Some(control) = &mut self.control else { return Err(BenchError::Gone(self.target)) };
-        // A generator that is gone cannot be told anything, and says nothing.
-        let told = order::say(control.get_ref(), order);
-        let answer = order::hear(control).map_err(|error| BenchError::Io("the generator's answer", error))?;
-        answer.filter(|_| told.is_ok()).ok_or(BenchError::Gone(self.target))
-    }
-}
-
-impl Drop for Act {
-    fn drop(&mut self) {
-        self.control = None;
-        if let Some(mut generator) = self.generator.take() {
-            let _ = generator.wait();
-        }
-        if let Some(mut process) = self.process.take() {
-            // The relay serves until it is told otherwise; ringfence ends with its command, and finishes its log first.
-            if self.target == Target::Relay {
-                let _ = process.kill();
-            }
-            let _ = process.wait();
-        }
+        grace: GRACE + transfer,
+        seed,
     }
 }
 
@@ -345,9 +275,16 @@ impl Folder {
     /// # Errors
     /// Of the file system.
     pub fn new() -> io::Result<Folder> {
-        let path = std::env::temp_dir().join(format!("ringfence-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&path)?;
-        Ok(Folder(path))
+        let mut attempt = 0;
+        loop {
+            let path = std::env::temp_dir().join(format!("ringfence-bench-{}-{attempt}", std::process::id()));
+            match std::fs::create_dir(&path) {
+                Ok(()) => return Ok(Folder(path)),
+                // What is there already is somebody else's, or was left by one that was killed.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < 100 => attempt += 1,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Where it is.
@@ -367,5 +304,11 @@ impl Drop for Folder {
 const WARM_UP: Duration = Duration::from_millis(50);
 /// How long after its turn a target may still answer.
 const GRACE: Duration = Duration::from_secs(2);
+/// A target that passes on fewer bytes than this is given up.
+const SLOW_BYTES_A_SECOND: usize = 20 * 1024 * 1024;
 /// Of the machine's CPUs, what others may use in a turn that counts. The kernel's count moves in steps of 10 ms.
 const FOREIGN_CPUS_MAX: f64 = 0.15;
+/// How finely the length of a closed loop's turn is told.
+const CLOSED_TICKS_A_SECOND: f64 = 1000.0;
+/// Turns that find out what a target can do.
+const CAPACITY_TURNS: usize = 3;

@@ -2,12 +2,14 @@
 
 use std::io::{self, BufRead, Write};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::origin::Behaviour;
+use super::scenario::{Arrivals, Busy, Call, Connection};
 use super::tls::Credentials;
 
 /// What the driver asks for.
@@ -25,14 +27,26 @@ pub(super) enum Order {
 pub struct Setup {
     /// Where to connect: `host:port`, resolved by the generator.
     pub target: String,
+    /// What stands there.
+    pub route: Route,
     /// The origin's name: for `Host`, and under TLS for the server name.
     pub host: String,
     /// Under TLS if given; the origin serves with them.
     pub credentials: Option<Credentials>,
-    /// Whether to trust what `SSL_CERT_FILE` names instead of the credentials' authority.
-    pub trust_environment: bool,
-    /// Keep-alive connections.
+    /// Whose certificates to believe.
+    pub trust: Trust,
+    /// Whether the target has to refuse what no scenario asks for, which is tried once.
+    pub enforcing: bool,
+    /// What is asked for.
+    pub call: Call,
+    /// Connections, or streams.
     pub connections: usize,
+    /// Whether they outlive a request.
+    pub connection: Connection,
+    /// What happens while all are busy.
+    pub busy: Busy,
+    /// Connections beside them that say nothing.
+    pub idle: usize,
     /// How the origin behaves.
     pub behaviour: Behaviour,
     /// The cpu to stay on.
@@ -41,15 +55,41 @@ pub struct Setup {
     pub spin: bool,
 }
 
-/// One turn: `count` requests, `interval` apart.
+/// What a client takes the target for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Route {
+    /// The origin.
+    Origin,
+    /// An explicit proxy: absolute form in the clear, CONNECT for TLS.
+    Proxy,
+}
+
+/// Whose certificates a client believes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trust {
+    /// Those of the credentials' authority.
+    Authority,
+    /// What `SSL_CERT_FILE` names.
+    Environment,
+    /// What this file holds.
+    File(PathBuf),
+}
+
+/// One turn.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Slice {
-    /// Requests.
+    /// When requests are due.
+    pub arrivals: Arrivals,
+    /// Requests; a closed loop sends as long as they would take.
     pub count: u64,
-    /// From one intended time to the next, in nanoseconds.
+    /// From one intended time to the next, on average, in nanoseconds.
     pub interval_ns: u64,
     /// How long after the last intended time an answer may still come.
     pub grace: Duration,
+    /// Where random distances come from.
+    pub seed: u64,
 }
 
 /// What the generator answers.
@@ -64,7 +104,7 @@ pub(super) enum Answer {
 /// What one turn came to. Histograms travel as pairs of a value in nanoseconds and its count, which is what they are made of.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Measured {
-    /// Requests that were due.
+    /// Requests that were due; of streams, events.
     pub requests: u64,
     /// Those that were not answered, or not with the right status and body.
     pub errors: u64,
@@ -78,6 +118,12 @@ pub struct Measured {
     pub late: u64,
     /// Requests never sent because the turn was over. The time they waited is in the latency.
     pub missed: u64,
+    /// Connections opened within the turn.
+    pub connected: u64,
+    /// Of these, those whose TLS session continued an earlier one.
+    pub resumed: u64,
+    /// Of the connections that say nothing, those that are gone.
+    pub silent_lost: u64,
     /// From the first intended time to the last answer, in nanoseconds.
     pub elapsed_ns: u64,
     /// CPU time of the generator, in nanoseconds.

@@ -1,7 +1,8 @@
 //! An HTTP/1.1 origin: the same bytes for everybody, and faults on demand.
 //!
-//! `GET /bytes/N` answers N bytes of a fixed pattern; any other path answers the default number. The faults exist so that the
-//! harness can be held against known truths: it must show a stall, and count a wrong status or body.
+//! `GET /bytes/N` answers N bytes of a fixed pattern; `GET /events/…` streams; `POST /mcp` answers MCP calls; any other path answers
+//! the default number of bytes. The faults exist so that the harness can be held against known truths: it must show a stall, and count
+//! a wrong status or body.
 
 use std::io;
 use std::sync::Arc;
@@ -11,14 +12,15 @@ use rustls::ServerConfig;
 use serde::{Deserialize, Serialize};
 
 use super::pipe::Pipe;
+use super::{body, events, framing, mcp};
 use crate::io::engine::{self, Listener};
-use crate::limits::{BENCH_BODY_BYTES_MAX, HEAD_BYTES_MAX, HEADERS_MAX};
+use crate::limits::{BENCH_BODY_BYTES_MAX, BENCH_HELD_BYTES_MAX, BENCH_PIECE_BYTES, HEAD_BYTES_MAX, HEADERS_MAX};
 
 /// How the origin answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Behaviour {
-    /// Body bytes where the path does not say.
+    /// Body bytes where the path does not say; of an event's data and of a tool's text too.
     pub bytes: usize,
     /// Status of every answer.
     pub status: u16,
@@ -32,11 +34,6 @@ impl Default for Behaviour {
     fn default() -> Behaviour {
         Behaviour { bytes: 256, status: 200, wrong_body: false, stall_ms: 0 }
     }
-}
-
-/// The body that an honest origin answers.
-pub fn body(bytes: usize) -> Vec<u8> {
-    (b'a'..=b'w').cycle().take(bytes).collect()
 }
 
 /// Serves every connection of `listener` until the engine ends.
@@ -59,35 +56,94 @@ pub async fn serve(listener: Listener, tls: Option<Arc<ServerConfig>>, behaviour
 
 async fn converse(mut pipe: Pipe, behaviour: &Behaviour, began: Instant) -> io::Result<()> {
     // Built once for each target that this connection asks for in a row.
-    let (mut asked, mut answer) = (Vec::new(), Vec::new());
+    let (mut asked, mut answer) = (Vec::new(), Answer::Unknown);
     loop {
         let Some(request) = request(&mut pipe, &mut asked).await? else { return Ok(()) };
         if let Some(target) = request.new_target {
-            answer = self::answer(&target, behaviour);
+            answer = Answer::to(&target, behaviour);
             asked = target;
         }
         let stalled = stall(behaviour, began.elapsed());
         if !stalled.is_zero() {
             engine::sleep(stalled).await;
         }
-        pipe.send(&answer).await?;
+        match &answer {
+            Answer::Whole(bytes) => pipe.send(bytes).await?,
+            Answer::Long(bytes) => {
+                let head = head(behaviour.status, OCTETS, *bytes);
+                body::send(&mut pipe, head.as_bytes(), *bytes, behaviour.wrong_body).await?;
+            }
+            Answer::Events(stream) => events::serve(&mut pipe, *stream, behaviour).await?,
+            Answer::Mcp => {
+                let (status, text) = mcp::answer(&request.body, behaviour.bytes, behaviour.wrong_body);
+                let status = if status == 200 { behaviour.status } else { status };
+                let answer = format!("{}{text}", head(status, "application/json", text.len()));
+                pipe.send(answer.as_bytes()).await?;
+            }
+            Answer::Unknown => pipe.send(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await?,
+        }
     }
+}
+
+/// What a path is answered with.
+enum Answer {
+    /// Head and body.
+    Whole(Vec<u8>),
+    /// So many bytes, in pieces.
+    Long(usize),
+    Events(events::Stream),
+    Mcp,
+    Unknown,
+}
+
+impl Answer {
+    fn to(target: &[u8], behaviour: &Behaviour) -> Answer {
+        let target = std::str::from_utf8(target).unwrap_or_default();
+        // The absolute form, which a proxy may leave as it is.
+        let path = target.strip_prefix("http://").map_or(target, |rest| rest.find('/').map_or("/", |at| &rest[at..]));
+        if path == mcp::PATH {
+            return Answer::Mcp;
+        }
+        if let Some(stream) = path.strip_prefix(events::PREFIX) {
+            return events::Stream::read(stream).map_or(Answer::Unknown, Answer::Events);
+        }
+        let bytes = match path.strip_prefix(BYTES).map(str::parse) {
+            None => behaviour.bytes,
+            Some(Ok(bytes)) if bytes <= BENCH_BODY_BYTES_MAX => bytes,
+            Some(_) => return Answer::Unknown,
+        };
+        if bytes > BENCH_PIECE_BYTES {
+            return Answer::Long(bytes);
+        }
+        let mut whole = head(behaviour.status, OCTETS, bytes).into_bytes();
+        whole.extend_from_slice(&body::body(bytes));
+        if let (true, Some(last)) = (behaviour.wrong_body && bytes > 0, whole.last_mut()) {
+            *last = b'!';
+        }
+        Answer::Whole(whole)
+    }
+}
+
+fn head(status: u16, media: &str, bytes: usize) -> String {
+    format!("HTTP/1.1 {status} Answer\r\ncontent-type: {media}\r\ncontent-length: {bytes}\r\n\r\n")
 }
 
 struct Request {
     /// `None`: the target of the request before.
     new_target: Option<Vec<u8>>,
+    body: Vec<u8>,
 }
 
-/// Reads one request and its body, if it has a length.
+/// Reads one request and its body; `None` where no more come.
 async fn request(pipe: &mut Pipe, asked: &mut [u8]) -> io::Result<Option<Request>> {
-    let (head, body, new_target) = loop {
+    let (head, framing, new_target) = loop {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let mut request = httparse::Request::new(&mut headers);
         let refuse = |_| io::Error::from(io::ErrorKind::InvalidData);
         if let httparse::Status::Complete(head) = request.parse(pipe.received()).map_err(refuse)? {
             let target = request.path.unwrap_or_default().as_bytes();
-            break (head, length(request.headers), (target != &*asked).then(|| target.to_vec()));
+            let framing = framing::Framing::of(request.headers);
+            break (head, framing, (target != &*asked).then(|| target.to_vec()));
         }
         if pipe.received().len() > HEAD_BYTES_MAX {
             return Err(io::ErrorKind::InvalidData.into());
@@ -97,42 +153,11 @@ async fn request(pipe: &mut Pipe, asked: &mut [u8]) -> io::Result<Option<Request
         }
     };
     pipe.consume(head);
-    let mut left = body.unwrap_or(0);
-    while left > 0 {
-        if pipe.received().is_empty() && !pipe.fill().await? {
-            return Ok(None);
-        }
-        let here = left.min(pipe.received().len());
-        pipe.consume(here);
-        left -= here;
-    }
-    Ok(Some(Request { new_target }))
-}
-
-/// The message's `Content-Length`, where there is one that can be read.
-pub(super) fn length(headers: &[httparse::Header<'_>]) -> Option<usize> {
-    let header = headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"))?;
-    std::str::from_utf8(header.value).ok()?.trim().parse().ok()
-}
-
-fn answer(target: &[u8], behaviour: &Behaviour) -> Vec<u8> {
-    let asked = std::str::from_utf8(target).ok().and_then(|target| target.strip_prefix("/bytes/"));
-    let bytes = match asked.map(str::parse) {
-        None => behaviour.bytes,
-        Some(Ok(bytes)) if bytes <= BENCH_BODY_BYTES_MAX => bytes,
-        Some(_) => return b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec(),
+    let body = match framing {
+        Some(mut framing) => framing.rest(pipe, BENCH_HELD_BYTES_MAX).await?,
+        None => Vec::new(),
     };
-    let mut body = body(bytes);
-    if let (true, Some(last)) = (behaviour.wrong_body, body.last_mut()) {
-        *last = b'!';
-    }
-    let mut answer = format!(
-        "HTTP/1.1 {} Answer\r\ncontent-type: application/octet-stream\r\ncontent-length: {bytes}\r\n\r\n",
-        behaviour.status
-    )
-    .into_bytes();
-    answer.extend_from_slice(&body);
-    answer
+    Ok(Some(Request { new_target, body }))
 }
 
 /// What is left of the stall, `elapsed` after the origin began.
@@ -140,3 +165,7 @@ fn stall(behaviour: &Behaviour, elapsed: Duration) -> Duration {
     let into = Duration::from_nanos(u64::from(elapsed.subsec_nanos()));
     Duration::from_millis(behaviour.stall_ms.min(1000)).saturating_sub(into)
 }
+
+/// Where the origin answers bytes.
+pub(super) const BYTES: &str = "/bytes/";
+const OCTETS: &str = "application/octet-stream";

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, ServerConfig, ServerConnection};
 
 use crate::io::engine::Stream;
 
@@ -20,16 +20,18 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    pub(super) async fn connect(
-        address: SocketAddr,
-        tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
-    ) -> io::Result<Pipe> {
-        let stream = Stream::connect(address).await?;
-        let session = match tls {
-            None => None,
-            Some((config, name)) => Some(ClientConnection::new(config, name).map_err(io::Error::other)?.into()),
-        };
-        Pipe::open(stream, session).await
+    /// In the clear.
+    pub(super) async fn connect(address: SocketAddr) -> io::Result<Pipe> {
+        Pipe::open(Stream::connect(address).await?, None).await
+    }
+
+    /// Begins a TLS session as its client, on a pipe that has none.
+    pub(super) async fn secure(self, config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Pipe> {
+        if !self.received().is_empty() {
+            return Err(io::Error::other("bytes before the handshake"));
+        }
+        let session = ClientConnection::new(config, name).map_err(io::Error::other)?.into();
+        Pipe::open(self.stream, Some(session)).await
     }
 
     pub(super) async fn accept(stream: Stream, tls: Option<Arc<ServerConfig>>) -> io::Result<Pipe> {
@@ -51,6 +53,16 @@ impl Pipe {
             pipe.flush().await?;
         }
         Ok(pipe)
+    }
+
+    /// Whether its TLS session continues an earlier one.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.handshake_kind() == Some(HandshakeKind::Resumed))
+    }
+
+    /// Whether nothing has come since the last receive, not even its end.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.stream.is_quiet()
     }
 
     /// Received and unused bytes.
@@ -93,11 +105,21 @@ impl Pipe {
 
     /// Sends all of `bytes`.
     pub(super) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.session {
-            None => self.wire.extend_from_slice(bytes),
-            Some(session) => session.writer().write_all(bytes)?,
+        if self.session.is_none() {
+            self.wire.extend_from_slice(bytes);
+            return self.flush().await;
         }
-        self.flush().await
+        let mut left = bytes;
+        while let Some(session) = &mut self.session {
+            // It takes as much as it has room for.
+            let taken = session.writer().write(left)?;
+            left = &left[taken..];
+            self.flush().await?;
+            if left.is_empty() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     async fn flush(&mut self) -> io::Result<()> {

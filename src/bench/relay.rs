@@ -13,6 +13,20 @@ use std::task::Poll;
 
 use crate::io::engine::{self, Buf, Listener, Stream};
 
+#[cfg(feature = "relay-tokio-uring")]
+mod tokio_uring;
+#[cfg(feature = "relay-tokio-uring")]
+pub use tokio_uring::serve_on_tokio_uring;
+
+/// The relay on tokio-uring, which this build does not have.
+///
+/// # Errors
+/// Always.
+#[cfg(not(feature = "relay-tokio-uring"))]
+pub fn serve_on_tokio_uring(_listener: std::net::TcpListener, _origin: SocketAddr) -> io::Result<()> {
+    Err(io::Error::other("not in this build: cargo build --release --features relay-tokio-uring"))
+}
+
 /// Relays every connection of `listener` to a new connection to `origin`, until the engine ends.
 ///
 /// # Errors

@@ -1,18 +1,19 @@
-//! What a run says: `summary.json`, `environment.json` and the histograms.
+//! What a run says: `summary.json`, and the histograms beside it.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::fs;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::driver::{Run, Turn};
-use super::scenario::{Scenario, Target};
-use super::statistics::{self, Random, interval_95, median, micro, quantile_us};
+use super::environment::{Environment, Lag};
+use super::hgrm;
+use super::scenario::{Arrivals, Call, Connection, Scenario};
+use super::statistics::{self, Random, interval_95, median, micro, quantile_us, rounded};
+use super::target::Target;
 
 /// `summary.json`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Summary {
     /// Name of the scenario.
     pub scenario: String,
@@ -23,15 +24,31 @@ pub struct Summary {
     /// Rounds that count.
     pub rounds: usize,
     /// Per target.
-    pub targets: BTreeMap<&'static str, Figures>,
+    pub targets: BTreeMap<String, Figures>,
     /// Per target other than the one it is held against.
-    pub added: BTreeMap<&'static str, Added>,
+    pub added: BTreeMap<String, Added>,
+    /// Per target, what each round came to, in the order of the rounds: the same place in two lists is the same round. For comparisons.
+    #[serde(default)]
+    pub per_round: BTreeMap<String, Vec<Round>>,
     /// Where and how.
     pub environment: Environment,
 }
 
+/// One round of one target.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Round {
+    /// Right answers a second.
+    pub rps: f64,
+    /// Median latency, in microseconds.
+    pub p50_us: Option<f64>,
+    /// 99 %.
+    pub p99_us: Option<f64>,
+    /// CPU time of the target per request.
+    pub cpu_us_per_request: f64,
+}
+
 /// Figures of one target. Percentiles are medians over the rounds' percentiles; `None` where nothing was answered.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Figures {
     /// Requests over all rounds.
     pub requests: u64,
@@ -54,10 +71,10 @@ pub struct Figures {
 }
 
 /// What a target adds.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Added {
     /// To which target.
-    pub over: &'static str,
+    pub over: String,
     /// Median over rounds of the difference of medians.
     pub p50_us: f64,
     /// Median over rounds of the difference of 99th percentiles. A difference of percentiles, not the 99th percentile of what is added.
@@ -66,69 +83,9 @@ pub struct Added {
     pub p50_ci95_us: [f64; 2],
 }
 
-/// Where and how a run was made.
-#[derive(Debug, Clone, Serialize)]
-pub struct Environment {
-    /// When it ended, RFC 3339.
-    pub time: String,
-    /// Of ringfence.
-    pub version: String,
-    /// It was built from.
-    pub commit: String,
-    /// The command line, without the program's folder.
-    pub command: Vec<String>,
-    /// What was measured, in full.
-    pub settings: Scenario,
-    /// The backend that the targets ran on.
-    pub backend: String,
-    /// Kernel release.
-    pub kernel: String,
-    /// Model of the CPU.
-    pub cpu: String,
-    /// Usable cpus.
-    pub cpus: usize,
-    /// Cpu of client and origin.
-    pub generator_cpu: Option<usize>,
-    /// Cpu of the target.
-    pub target_cpu: Option<usize>,
-    /// The kernel's clock.
-    pub clocksource: String,
-    /// Nice value of the driver, which every process of the run inherits.
-    pub nice: Option<i64>,
-    /// Running averages at the end, as /proc/loadavg has them.
-    pub loadavg: String,
-    /// Orders the targets within rounds.
-    pub seed: u64,
-    /// Rounds that were run again because others used the machine.
-    pub rounds_repeated: u32,
-    /// Rounds that count although others used the machine.
-    pub rounds_disturbed: u32,
-    /// What the generators say of themselves, per target.
-    pub generators: BTreeMap<&'static str, Lag>,
-}
-
-/// How well a generator kept its schedule.
-#[derive(Debug, Clone, Serialize)]
-pub struct Lag {
-    /// Its own lateness at a send, median.
-    pub lag_p50_us: f64,
-    /// 99 %.
-    pub lag_p99_us: f64,
-    /// The longest.
-    pub lag_max_us: f64,
-    /// Requests sent more than one interval late because all connections were busy.
-    pub late: u64,
-    /// Requests never sent.
-    pub missed: u64,
-    /// CPUs that others used, median over rounds.
-    pub foreign_cpus: f64,
-    /// The first error, in words.
-    pub first_error: Option<String>,
-}
-
 /// One target over all rounds.
-struct Series {
-    target: Target,
+struct Series<'r> {
+    target: &'r Target,
     rounds: Vec<Histogram<u64>>,
     whole: Histogram<u64>,
     lag: Histogram<u64>,
@@ -136,40 +93,48 @@ struct Series {
     errors: u64,
     late: u64,
     missed: u64,
+    connected: u64,
+    resumed: u64,
+    silent_lost: u64,
     elapsed_ns: u64,
     cpu_ns: u64,
+    shares: Vec<f64>,
     foreign: Vec<f64>,
     first_error: Option<String>,
+    figures: Vec<Round>,
 }
 
 /// The summary, and one histogram file per target: its name and its text.
 pub fn summarise(scenario: &Scenario, run: &Run, mut environment: Environment) -> (Summary, Vec<(String, String)>) {
-    let series: Vec<Series> = scenario
+    let series: Vec<Series> = run
         .targets
         .iter()
         .enumerate()
-        .map(|(at, target)| Series::of(*target, run.rounds.iter().filter_map(|round| round.get(at))))
+        .map(|(at, target)| Series::of(target, run.rounds.iter().filter_map(|round| round.get(at))))
         .collect();
-    environment.generators = series.iter().map(|series| (series.target.name(), series.lag())).collect();
-    environment.rounds_repeated = run.repeated;
-    environment.rounds_disturbed = run.disturbed;
-    let why = why_not(&series, run);
-    let files = series.iter().map(|series| (format!("{}.hgrm", series.target.name()), hgrm(&series.whole))).collect();
+    let named = |series: &Series| series.target.name().to_owned();
+    environment.generators = series.iter().map(|series| (named(series), series.lag())).collect();
+    let why = why_not(&series, run, scenario);
+    let files = series.iter().map(|series| (format!("{}.hgrm", named(series)), hgrm::write(&series.whole))).collect();
     let summary = Summary {
         scenario: scenario.name.clone(),
         valid: why.is_empty(),
         why: why.join("; "),
         rounds: run.rounds.len(),
-        targets: series.iter().map(|series| (series.target.name(), series.figures())).collect(),
+        targets: series.iter().map(|series| (named(series), series.figures())).collect(),
         added: added(&series, environment.seed),
+        per_round: series.iter().map(|series| (named(series), series.figures.clone())).collect(),
         environment,
     };
     (summary, files)
 }
 
 /// What spoils a run.
-fn why_not(series: &[Series], run: &Run) -> Vec<String> {
+fn why_not(series: &[Series], run: &Run, scenario: &Scenario) -> Vec<String> {
     let mut why = Vec::new();
+    if run.interrupted.is_some() {
+        why.push(format!("interrupted: {} of {} rounds", run.rounds.len(), run.wanted));
+    }
     if run.disturbed > 0 {
         why.push(format!("other processes used the machine in {} of {} rounds", run.disturbed, run.rounds.len()));
     }
@@ -177,26 +142,13 @@ fn why_not(series: &[Series], run: &Run) -> Vec<String> {
         why.push("only one cpu is usable: generator and target take it from one another".to_owned());
     }
     for series in series {
-        let name = series.target.name();
-        let lag = micro(series.lag.value_at_quantile(0.99));
-        if lag > LAG_P99_US_MAX {
-            why.push(format!("{name}: the generator itself was late by {lag:.1} us at the 99th percentile"));
-        }
-        if let Some(error) = series.first_error.as_ref().filter(|_| series.errors > 0) {
-            why.push(format!("{name}: {} of {} requests failed, first: {error}", series.errors, series.requests));
-        }
-        if series.late > series.requests / 4 {
-            let (late, all) = (series.late, series.requests);
-            why.push(format!(
-                "{name}: cannot keep up with the rate: {late} of {all} requests found every connection busy"
-            ));
-        }
+        why.extend(series.spoilt(scenario).into_iter().map(|what| format!("{}: {what}", series.target.name())));
     }
     why
 }
 
-fn added(series: &[Series], seed: u64) -> BTreeMap<&'static str, Added> {
-    let base = series.iter().find(|series| series.target == Target::Direct).or(series.first());
+fn added(series: &[Series], seed: u64) -> BTreeMap<String, Added> {
+    let base = series.iter().find(|series| *series.target == Target::Direct).or(series.first());
     let Some(base) = base else { return BTreeMap::new() };
     let mut random = Random::new(seed);
     let others = series.iter().filter(|series| series.target != base.target);
@@ -211,9 +163,9 @@ fn added(series: &[Series], seed: u64) -> BTreeMap<&'static str, Added> {
             let (half, most) = (difference(0.5), difference(0.99));
             let interval = interval_95(&half, &mut random)?;
             Some((
-                series.target.name(),
+                series.target.name().to_owned(),
                 Added {
-                    over: base.target.name(),
+                    over: base.target.name().to_owned(),
                     p50_us: rounded(median(&half)?),
                     p99_us: rounded(median(&most)?),
                     p50_ci95_us: interval.map(rounded),
@@ -223,8 +175,8 @@ fn added(series: &[Series], seed: u64) -> BTreeMap<&'static str, Added> {
         .collect()
 }
 
-impl Series {
-    fn of<'t>(target: Target, turns: impl Iterator<Item = &'t Turn>) -> Series {
+impl<'r> Series<'r> {
+    fn of(target: &'r Target, turns: impl Iterator<Item = &'r Turn>) -> Series<'r> {
         let (whole, lag) = (statistics::histogram(), statistics::histogram());
         let mut series = Series {
             target,
@@ -235,27 +187,71 @@ impl Series {
             errors: 0,
             late: 0,
             missed: 0,
+            connected: 0,
+            resumed: 0,
+            silent_lost: 0,
             elapsed_ns: 0,
             cpu_ns: 0,
+            shares: Vec::new(),
             foreign: Vec::new(),
             first_error: None,
+            figures: Vec::new(),
         };
         for Turn { measured, cpu_ns, foreign_cpus } in turns {
             let mut round = statistics::histogram();
             statistics::add(&mut round, &measured.latency);
             statistics::add(&mut series.whole, &measured.latency);
             statistics::add(&mut series.lag, &measured.lag);
+            let right = measured.requests.saturating_sub(measured.errors);
+            series.figures.push(Round {
+                rps: rounded(statistics::a_second(right, measured.elapsed_ns)),
+                p50_us: quantile_us(&round, 0.5).map(rounded),
+                p99_us: quantile_us(&round, 0.99).map(rounded),
+                cpu_us_per_request: rounded(ratio(*cpu_ns, measured.requests) / 1e3),
+            });
             series.rounds.push(round);
             series.requests += measured.requests;
             series.errors += measured.errors;
             series.late += measured.late;
             series.missed += measured.missed;
+            series.connected += measured.connected;
+            series.resumed += measured.resumed;
+            series.silent_lost = series.silent_lost.max(measured.silent_lost);
+            series.shares.push(ratio(measured.cpu_ns, measured.elapsed_ns));
             series.elapsed_ns += measured.elapsed_ns;
             series.cpu_ns += cpu_ns;
             series.foreign.push(*foreign_cpus);
             series.first_error = series.first_error.or_else(|| measured.first_error.clone());
         }
         series
+    }
+
+    /// What makes its figures say something else than they seem to.
+    fn spoilt(&self, scenario: &Scenario) -> Vec<String> {
+        let mut why = Vec::new();
+        let closed = scenario.arrivals == Arrivals::Closed;
+        let lag = micro(self.lag.value_at_quantile(0.99));
+        // Between streams, and between connections, the generator looks after its sockets every few microseconds.
+        let shared =
+            scenario.connections > 1 || scenario.call == Call::Events || scenario.connection != Connection::Kept;
+        if lag > if shared { SHARED_LAG_P99_US_MAX } else { LAG_P99_US_MAX } {
+            why.push(format!("the generator itself was late by {lag:.1} us at the 99th percentile"));
+        }
+        if let Some(error) = self.first_error.as_ref().filter(|_| self.errors > 0) {
+            why.push(format!("{} of {} requests failed, first: {error}", self.errors, self.requests));
+        }
+        if !closed && self.late > self.requests / 4 {
+            let (late, all) = (self.late, self.requests);
+            why.push(format!("cannot keep up with the rate: {late} of {all} requests found every connection busy"));
+        }
+        let share = median(&self.shares).unwrap_or(0.0);
+        if closed && *self.target != Target::Direct && share > GENERATOR_SHARE_MAX {
+            why.push(format!("the generator used {:.0} % of its cpu: it is the limit, not the target", share * 100.0));
+        }
+        if self.silent_lost > 0 {
+            why.push(format!("{} of {} silent connections were gone", self.silent_lost, scenario.idle));
+        }
+        why
     }
 
     fn figures(&self) -> Figures {
@@ -267,7 +263,7 @@ impl Series {
         Figures {
             requests: self.requests,
             errors: self.errors,
-            rps: rounded(ratio(right, self.elapsed_ns) * 1e9),
+            rps: rounded(statistics::a_second(right, self.elapsed_ns)),
             p50_us: over_rounds(0.5),
             p90_us: over_rounds(0.9),
             p99_us: over_rounds(0.99),
@@ -285,72 +281,14 @@ impl Series {
             lag_max_us: lag(1.0),
             late: self.late,
             missed: self.missed,
+            connected: self.connected,
+            resumed: self.resumed,
+            silent_lost: self.silent_lost,
+            cpu_share: rounded(median(&self.shares).unwrap_or(0.0)),
             foreign_cpus: rounded(median(&self.foreign).unwrap_or(0.0)),
             first_error: self.first_error.clone(),
         }
     }
-}
-
-/// The text format of HdrHistogram's percentile distributions, in microseconds: its plotter reads it.
-pub fn hgrm(histogram: &Histogram<u64>) -> String {
-    let mut text = "       Value     Percentile TotalCount 1/(1-Percentile)\n\n".to_owned();
-    let mut total = 0;
-    for step in histogram.iter_quantiles(HGRM_TICKS_PER_HALF) {
-        total += step.count_since_last_iteration();
-        let (value, reached) = (micro(step.value_iterated_to()), step.quantile_iterated_to());
-        // Writing to a String cannot fail.
-        let _ = if reached < 1.0 {
-            writeln!(text, "{value:12.3} {reached:14.12} {total:10} {:14.2}", 1.0 / (1.0 - reached))
-        } else {
-            writeln!(text, "{value:12.3} {reached:14.12} {total:10}")
-        };
-    }
-    let (mean, deviation) = (histogram.mean() / 1e3, histogram.stdev() / 1e3);
-    let (max, count) = (micro(histogram.max()), histogram.len());
-    let _ = writeln!(text, "#[Mean    = {mean:12.3}, StdDeviation   = {deviation:12.3}]");
-    let _ = writeln!(text, "#[Max     = {max:12.3}, Total count    = {count:12}]");
-    let _ = writeln!(text, "#[Buckets = {:12}, SubBuckets     = {:12}]", histogram.buckets(), 2048);
-    text
-}
-
-/// The parts of an environment that the machine knows.
-pub fn environment(scenario: &Scenario, command: Vec<String>, backend: String, run: &Run, seed: u64) -> Environment {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    let info = read("/proc/cpuinfo");
-    let model = info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))
-        .map(|line| line.trim_start_matches([' ', '\t', ':']));
-    Environment {
-        time: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        commit: env!("RINGFENCE_COMMIT").to_owned(),
-        command,
-        settings: scenario.clone(),
-        backend,
-        kernel: read("/proc/sys/kernel/osrelease"),
-        cpu: model.unwrap_or("unknown").to_owned(),
-        cpus: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
-        generator_cpu: run.cpus.map(|(generators, _)| generators),
-        target_cpu: run.cpus.map(|(_, targets)| targets),
-        clocksource: read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
-        nice: nice(&read("/proc/self/stat")),
-        loadavg: read("/proc/loadavg"),
-        seed,
-        rounds_repeated: 0,
-        rounds_disturbed: 0,
-        generators: BTreeMap::new(),
-    }
-}
-
-/// Field 19 of proc_pid_stat(5), counted from behind the name, which may hold anything.
-fn nice(stat: &str) -> Option<i64> {
-    stat.rsplit(')').next()?.split_whitespace().nth(16)?.parse().ok()
-}
-
-/// To the nanosecond (for microseconds): what lies below is the histogram's grid, not the target.
-fn rounded(value: f64) -> f64 {
-    (value * 1e3).round() / 1e3
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts and nanoseconds of a run stay far below 2^53")]
@@ -360,5 +298,7 @@ fn ratio(of: u64, to: u64) -> f64 {
 
 /// How late a generator may be by its own fault.
 const LAG_P99_US_MAX: f64 = 5.0;
-/// Steps between one halving of the distance to 100 % and the next.
-const HGRM_TICKS_PER_HALF: u32 = 5;
+/// The same where it has more than one connection to look after.
+const SHARED_LAG_P99_US_MAX: f64 = 50.0;
+/// Share of its cpu from which on a generator that never spins may be what limits a target.
+const GENERATOR_SHARE_MAX: f64 = 0.95;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::origin::Behaviour;
+use super::target::Target;
 use crate::limits::{
     BENCH_BODY_BYTES_MAX, BENCH_CONNECTIONS_MAX, BENCH_DURATION_MAX, BENCH_RATE_MAX, BENCH_ROUNDS_MAX,
-    BENCH_ROUNDS_MIN, BENCH_SLICE,
+    BENCH_ROUNDS_MIN, BENCH_RULES_MAX, BENCH_SLICE,
 };
 
 /// A scenario that can be run.
@@ -17,36 +18,101 @@ use crate::limits::{
 pub struct Scenario {
     /// Its name.
     pub name: String,
+    /// What is asked for.
+    pub call: Call,
     /// TLS on both sides of the target.
     pub tls: bool,
     /// What is measured.
     pub targets: Vec<Target>,
-    /// Requests a second.
+    /// When requests are due.
+    pub arrivals: Arrivals,
+    /// Requests (or events) a second; without meaning in a closed loop.
     pub rate: f64,
-    /// Keep-alive connections.
+    /// Instead of `rate`: this share of what the slowest target can do, which is found first.
+    pub load: Option<f64>,
+    /// Connections; of event streams: streams.
     pub connections: usize,
+    /// Whether a request gets a connection of its own.
+    pub connection: Connection,
+    /// What happens to a request that is due while every connection is busy.
+    pub busy: Busy,
+    /// Connections that are open meanwhile and say nothing.
+    pub idle: usize,
     /// Measured seconds per target, over all rounds.
     pub duration: f64,
+    /// Which cpus are used.
+    pub placement: Placement,
     /// The I/O backend of the targets.
     pub io: Io,
     /// How long the targets look for work before they sleep.
     pub spin: Spin,
-    /// Rules of ringfence's policy.
+    /// Rules of the policy.
     pub rules: usize,
+    /// How the log of `ringfence-proxy` is kept.
+    pub audit: Durability,
     /// The origin.
     pub origin: Behaviour,
 }
 
-/// Something that load is sent through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Target {
-    /// Nothing in between.
-    Direct,
-    /// A byte relay on our engine: the floor.
-    Relay,
-    /// A program under `ringfence run`, with a policy and the audit log on.
-    Ringfence,
+pub enum Call {
+    /// `GET /bytes/N`.
+    #[default]
+    Bytes,
+    /// `POST /mcp`, a `tools/call`.
+    Mcp,
+    /// `GET /events/…`, a stream; each event counts by itself, from when it was due.
+    Events,
+}
+
+/// When requests are due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arrivals {
+    /// At equal distances.
+    #[default]
+    Constant,
+    /// At random: exponential distances, `rate` on average.
+    Poisson,
+    /// As soon as the answer to the one before is there. Latency counts from the send, and a stall is one slow request.
+    Closed,
+}
+
+/// Whether connections are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Connection {
+    /// For the whole run.
+    #[default]
+    Kept,
+    /// A new one for each request; under TLS with a full handshake.
+    New,
+    /// A new one for each request; under TLS a session is resumed where the target lets it.
+    Resumed,
+}
+
+/// What a request does that is due while every connection is busy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Busy {
+    /// Waits for one; the wait is in its latency.
+    #[default]
+    Wait,
+    /// Opens another: any number is under way.
+    Connect,
+}
+
+/// Which cpus are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Placement {
+    /// Targets on one, generator on another.
+    #[default]
+    Apart,
+    /// Everything on one: the length of the path, without waking another cpu.
+    Together,
 }
 
 /// The I/O backend, as `--io` takes it.
@@ -77,6 +143,17 @@ pub enum Spin {
     Short,
 }
 
+/// `audit.durability`, as the configuration takes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Written in batches.
+    #[default]
+    Batched,
+    /// On disk before the request goes up.
+    Strict,
+}
+
 /// Why a scenario cannot be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScenarioError {
@@ -97,21 +174,26 @@ impl fmt::Display for ScenarioError {
 
 impl std::error::Error for ScenarioError {}
 
-/// The names of the built-in scenarios.
-pub const BUILT_IN: [&str; 2] = ["latency", "latency-tls"];
-
 impl Default for Scenario {
     fn default() -> Scenario {
         Scenario {
             name: "unnamed".to_owned(),
+            call: Call::default(),
             tls: false,
             targets: vec![Target::Direct, Target::Relay, Target::Ringfence],
+            arrivals: Arrivals::default(),
             rate: 2000.0,
+            load: None,
             connections: 1,
+            connection: Connection::default(),
+            busy: Busy::default(),
+            idle: 0,
             duration: 20.0,
+            placement: Placement::default(),
             io: Io::default(),
             spin: Spin::default(),
             rules: 20,
+            audit: Durability::default(),
             origin: Behaviour::default(),
         }
     }
@@ -120,11 +202,13 @@ impl Default for Scenario {
 impl Scenario {
     /// The built-in scenario of this name.
     pub fn built_in(name: &str) -> Option<Scenario> {
-        BUILT_IN.contains(&name).then(|| Scenario {
-            name: name.to_owned(),
-            tls: name == "latency-tls",
-            ..Scenario::default()
-        })
+        let (_, text) = BUILT_IN.iter().find(|(known, _)| *known == name)?;
+        Scenario::read(text).ok()
+    }
+
+    /// The names of the built-in scenarios.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        BUILT_IN.iter().map(|(name, _)| *name)
     }
 
     /// Reads a scenario file; keys it does not have keep the defaults of `latency`.
@@ -141,20 +225,32 @@ impl Scenario {
     /// Naming the key.
     pub fn check(&self) -> Result<(), ScenarioError> {
         let within = |value: f64, max: f64| value.is_finite() && value > 0.0 && value <= max;
+        let closed = self.arrivals == Arrivals::Closed;
+        let streams = self.call == Call::Events;
         let problem = match self {
-            _ if self.targets.is_empty() => "targets: name at least one of direct, relay, ringfence",
+            _ if self.targets.is_empty() => "targets: name at least one, such as direct, relay or ringfence",
             _ if (1..self.targets.len()).any(|at| self.targets[..at].contains(&self.targets[at])) => {
                 "targets: name each target once"
             }
             _ if !within(self.rate, BENCH_RATE_MAX) => "rate: must be above 0 and at most 10000000 requests a second",
+            _ if self.load.is_some_and(|load| !within(load, 1.0)) => "load: must be above 0 and at most 1",
+            _ if closed && self.load.is_some() => "load: a closed loop has no rate; leave one of the two away",
+            _ if streams && (closed || self.load.is_some()) => {
+                "call: events come at a rate: arrivals constant, no load"
+            }
+            _ if streams && self.arrivals != Arrivals::Constant => "arrivals: events come at equal distances",
+            _ if streams && self.connection != Connection::Kept => "connection: event streams keep theirs",
+            _ if closed && self.busy == Busy::Connect => "busy: in a closed loop no request is due while one is busy",
             _ if !within(self.duration, BENCH_DURATION_MAX.as_secs_f64()) => {
                 "duration: must be above 0 and at most 86400 seconds"
             }
             _ if !(1..=BENCH_CONNECTIONS_MAX).contains(&self.connections) => "connections: must be from 1 to 10000",
-            _ if self.rate * self.duration < f64::from(BENCH_ROUNDS_MIN) => {
+            _ if self.idle > BENCH_CONNECTIONS_MAX => "idle: must be at most 10000",
+            _ if self.rules > BENCH_RULES_MAX => "rules: must be at most 100000",
+            _ if self.load.is_none() && !closed && self.rate * self.duration < f64::from(BENCH_ROUNDS_MIN) => {
                 "rate × duration: too few requests for five rounds"
             }
-            _ if self.origin.bytes > BENCH_BODY_BYTES_MAX => "origin.bytes: must be at most 67108864",
+            _ if self.origin.bytes > BENCH_BODY_BYTES_MAX => "origin.bytes: must be at most 4294967296",
             _ if !(200..600).contains(&self.origin.status) => "origin.status: must be from 200 to 599",
             _ => return Ok(()),
         };
@@ -167,22 +263,6 @@ impl Scenario {
         let wanted = whole.as_millis().div_ceil(BENCH_SLICE.as_millis());
         let rounds = u32::try_from(wanted).unwrap_or(u32::MAX).clamp(BENCH_ROUNDS_MIN, BENCH_ROUNDS_MAX);
         (rounds, whole / rounds)
-    }
-}
-
-impl Target {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Target::Direct => "direct",
-            Target::Relay => "relay",
-            Target::Ringfence => "ringfence",
-        }
-    }
-
-    /// The target of this name.
-    pub fn named(name: &str) -> Option<Target> {
-        [Target::Direct, Target::Relay, Target::Ringfence].into_iter().find(|target| target.name() == name)
     }
 }
 
@@ -208,18 +288,67 @@ impl Spin {
     }
 }
 
+impl Durability {
+    /// As the configuration takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Durability::Batched => "batched",
+            Durability::Strict => "strict",
+        }
+    }
+}
+
+/// The files of bench/scenarios, by name: what is built in can be read, and copied.
+const BUILT_IN: [(&str, &str); 25] = [
+    ("latency", include_str!("../../bench/scenarios/latency.yaml")),
+    ("latency-tls", include_str!("../../bench/scenarios/latency-tls.yaml")),
+    ("latency-10k", include_str!("../../bench/scenarios/latency-10k.yaml")),
+    ("path", include_str!("../../bench/scenarios/path.yaml")),
+    ("path-tls", include_str!("../../bench/scenarios/path-tls.yaml")),
+    ("half-load", include_str!("../../bench/scenarios/half-load.yaml")),
+    ("half-load-tls", include_str!("../../bench/scenarios/half-load-tls.yaml")),
+    ("saturation", include_str!("../../bench/scenarios/saturation.yaml")),
+    ("saturation-tls", include_str!("../../bench/scenarios/saturation-tls.yaml")),
+    ("spin-0", include_str!("../../bench/scenarios/spin-0.yaml")),
+    ("spin-50us", include_str!("../../bench/scenarios/spin-50us.yaml")),
+    ("rules-10", include_str!("../../bench/scenarios/rules-10.yaml")),
+    ("rules-1000", include_str!("../../bench/scenarios/rules-1000.yaml")),
+    ("rules-10000", include_str!("../../bench/scenarios/rules-10000.yaml")),
+    ("rules-100000", include_str!("../../bench/scenarios/rules-100000.yaml")),
+    ("audit-batched", include_str!("../../bench/scenarios/audit-batched.yaml")),
+    ("audit-strict", include_str!("../../bench/scenarios/audit-strict.yaml")),
+    ("sse", include_str!("../../bench/scenarios/sse.yaml")),
+    ("mcp", include_str!("../../bench/scenarios/mcp.yaml")),
+    ("new-connections", include_str!("../../bench/scenarios/new-connections.yaml")),
+    ("new-tls", include_str!("../../bench/scenarios/new-tls.yaml")),
+    ("new-tls-resumed", include_str!("../../bench/scenarios/new-tls-resumed.yaml")),
+    ("idle-9000", include_str!("../../bench/scenarios/idle-9000.yaml")),
+    ("body-1gib", include_str!("../../bench/scenarios/body-1gib.yaml")),
+    ("stall", include_str!("../../bench/scenarios/stall.yaml")),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_built_in_scenario_can_be_run() {
-        for name in BUILT_IN {
-            let scenario = Scenario::built_in(name).unwrap();
-            assert_eq!(scenario.check(), Ok(()));
+        for (name, text) in BUILT_IN {
+            let scenario = Scenario::read(text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(scenario.check(), Ok(()), "{name}");
             assert_eq!(scenario.name, name);
         }
         assert_eq!(Scenario::built_in("nonsense"), None);
+    }
+
+    #[test]
+    fn every_file_of_bench_scenarios_is_built_in() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/scenarios");
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap();
+            assert!(Scenario::names().any(|known| known == name), "{}", path.display());
+        }
     }
 
     #[test]
@@ -233,10 +362,23 @@ mod tests {
 
     #[test]
     fn refuses_unknown_keys_and_impossible_values() {
-        assert!(matches!(Scenario::read("ratte: 5"), Err(ScenarioError::Unreadable(_))));
-        for text in
-            ["targets: []", "rate: 0", "rate: .nan", "duration: -1", "connections: 0", "targets: [direct, direct]"]
-        {
+        for text in ["ratte: 5", "targets: [../nginx]", "call: nonsense"] {
+            assert!(matches!(Scenario::read(text), Err(ScenarioError::Unreadable(_))), "{text}");
+        }
+        for text in [
+            "targets: []",
+            "rate: 0",
+            "rate: .nan",
+            "duration: -1",
+            "connections: 0",
+            "targets: [direct, direct]",
+            "load: 1.5",
+            "{ load: 0.5, arrivals: closed }",
+            "{ call: events, arrivals: poisson }",
+            "{ call: events, connection: new }",
+            "idle: 10001",
+            "rules: 100001",
+        ] {
             assert!(Scenario::read(text).unwrap().check().is_err(), "{text}");
         }
     }

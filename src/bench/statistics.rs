@@ -41,6 +41,17 @@ pub fn micro(nanoseconds: u64) -> f64 {
     Duration::from_nanos(nanoseconds).as_secs_f64() * 1e6
 }
 
+/// To the nanosecond (for microseconds): what lies below is the histogram's grid, not the target.
+pub fn rounded(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
+
+/// So many in so many nanoseconds, a second.
+#[allow(clippy::cast_precision_loss, reason = "counts of a run stay far below 2^53")]
+pub fn a_second(count: u64, nanoseconds: u64) -> f64 {
+    count as f64 / Duration::from_nanos(nanoseconds.max(1)).as_secs_f64()
+}
+
 /// The median; `None` of nothing. Of an even number it lies between the two in the middle.
 pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
@@ -65,6 +76,22 @@ pub fn interval_95(values: &[f64], random: &mut Random) -> Option<[f64; 2]> {
     Some([medians[cut], medians[BENCH_RESAMPLES - 1 - cut]])
 }
 
+/// A 95 % interval for how much the median of `after` lies above that of `before`, by the percentile bootstrap; the two are resampled by
+/// themselves, because no round of one belongs to one of the other.
+pub fn interval_of_change(before: &[f64], after: &[f64], random: &mut Random) -> Option<[f64; 2]> {
+    let mut differences = Vec::with_capacity(BENCH_RESAMPLES);
+    for _ in 0..BENCH_RESAMPLES {
+        let mut resampled = |values: &[f64]| {
+            let resample: Vec<f64> = values.iter().map(|_| values[random.below(values.len())]).collect();
+            median(&resample)
+        };
+        differences.push(resampled(after)? - resampled(before)?);
+    }
+    differences.sort_by(f64::total_cmp);
+    let cut = BENCH_RESAMPLES / 40;
+    Some([differences[cut], differences[BENCH_RESAMPLES - 1 - cut]])
+}
+
 /// SplitMix64 (Steele, Lea, Flood 2014): small, and the same everywhere for the same seed, so that a run's order can be repeated.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
@@ -73,6 +100,11 @@ impl Random {
     /// A generator for this seed.
     pub fn new(seed: u64) -> Random {
         Random(seed)
+    }
+
+    /// A seed for somebody else.
+    pub fn seed(&mut self) -> u64 {
+        self.next()
     }
 
     fn next(&mut self) -> u64 {
@@ -87,6 +119,12 @@ impl Random {
     pub fn below(&mut self, bound: usize) -> usize {
         let wide = u128::from(self.next()) * (bound as u128);
         usize::try_from(wide >> 64).unwrap_or(0)
+    }
+
+    /// A number between 0 and 1, neither of them.
+    #[allow(clippy::cast_precision_loss, reason = "53 bits are what a double holds")]
+    pub fn unit(&mut self) -> f64 {
+        ((self.next() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
     }
 
     /// Puts `items` in a random order (Fisher and Yates).

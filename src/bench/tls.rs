@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -15,6 +16,8 @@ use serde::{Deserialize, Serialize};
 pub struct Credentials {
     /// What a client has to trust.
     pub authority: String,
+    /// The authority's key: a proxy that intercepts signs with it.
+    pub authority_key: String,
     /// The leaf.
     pub leaf: String,
     /// The leaf's key.
@@ -33,11 +36,12 @@ impl Credentials {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let key = KeyPair::generate()?;
         let authority = params.self_signed(&key)?.pem();
+        let authority_key = key.serialize_pem();
         let issuer = Issuer::new(params, key);
         let key = KeyPair::generate()?;
         let leaf = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?
             .signed_by(&key, &issuer)?;
-        Ok(Credentials { authority, leaf: leaf.pem(), key: key.serialize_pem() })
+        Ok(Credentials { authority, authority_key, leaf: leaf.pem(), key: key.serialize_pem() })
     }
 
     /// The origin's configuration: TLS 1.2 and 1.3, HTTP/1.1.
@@ -54,8 +58,8 @@ impl Credentials {
     }
 }
 
-/// A client's configuration that trusts `authority` (PEM).
-pub(super) fn client(authority: &[u8]) -> io::Result<Arc<ClientConfig>> {
+/// A client's configuration that trusts `authority` (PEM), and continues sessions or does not.
+pub(super) fn client(authority: &[u8], resumes: bool) -> io::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(authority)? {
         // A bundle may hold roots that the verifier cannot read: without them it trusts less, never more.
@@ -63,13 +67,16 @@ pub(super) fn client(authority: &[u8]) -> io::Result<Arc<ClientConfig>> {
     }
     let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![ALPN.to_vec()];
+    if !resumes {
+        config.resumption = Resumption::disabled();
+    }
     Ok(Arc::new(config))
 }
 
 /// A client's configuration that trusts what `SSL_CERT_FILE` names, as an ordinary program does.
-pub(super) fn client_of_environment() -> io::Result<Arc<ClientConfig>> {
+pub(super) fn client_of_environment(resumes: bool) -> io::Result<Arc<ClientConfig>> {
     let file = std::env::var_os("SSL_CERT_FILE").ok_or_else(|| io::Error::other("SSL_CERT_FILE is not set"))?;
-    client(&std::fs::read(Path::new(&file))?)
+    client(&std::fs::read(Path::new(&file))?, resumes)
 }
 
 fn certificates(pem: &[u8]) -> io::Result<Vec<CertificateDer<'static>>> {

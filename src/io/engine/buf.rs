@@ -45,12 +45,16 @@ struct Heap {
 }
 
 impl Buf {
-    /// Drops the first `count` bytes; at most all of them.
+    /// Drops the first `count` bytes; at most all of them. Without bytes a handle holds no buffer: a connection keeps its last one for as
+    /// long as it is open, and buffers are few.
     pub fn advance(&mut self, count: usize) {
         match &mut self.0 {
             Repr::Empty => {}
             Repr::Pooled { start, end, .. } => *start = (*end).min(start.saturating_add(narrow(count))),
             Repr::Heap { start, end, .. } => *start = (*end).min(start.saturating_add(count)),
+        }
+        if self.is_empty() {
+            self.0 = Repr::Empty;
         }
     }
 

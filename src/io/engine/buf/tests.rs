@@ -51,3 +51,14 @@ fn a_failed_fill_gives_the_buffer_back() {
     assert!(pool.fill(|_| Err(io::ErrorKind::WouldBlock.into())).unwrap().is_err());
     assert!(pool.has_free());
 }
+
+/// Regression: a kept-alive connection held the buffer of its last request as long as it said nothing, so that 640 of them took all there are.
+#[test]
+fn a_handle_without_bytes_holds_no_buffer() {
+    let pool = Rc::new(Pool::listed(1, 4096).unwrap());
+    let mut inbox = filled(&pool, b"abc");
+    let message = inbox.split_to(3);
+    assert!(!pool.has_free());
+    drop(message);
+    assert!(pool.has_free() && inbox.is_empty());
+}
