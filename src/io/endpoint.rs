@@ -6,6 +6,7 @@
 mod answers;
 mod pieces;
 mod response;
+mod resumed;
 mod sessions;
 
 use std::cell::RefCell;
@@ -218,7 +219,7 @@ impl Connection {
                 Ok(version) => session.speaks(version),
                 Err(error) => {
                     session.garbled_by_client(&carrier, error.code());
-                    let answer = header_error(&body, &error);
+                    let answer = header_error(&body, fields, &error);
                     return Err(self.rpc_answer(request, 400, &answer));
                 }
             }

@@ -2,7 +2,7 @@
 //! fields that contradict their body.
 
 use crate::io::mcp::Session;
-use crate::parse::rpc::{self, Body, header};
+use crate::parse::rpc::{self, Body, Version, header};
 
 use super::Place;
 use super::sessions::Sessions;
@@ -40,13 +40,21 @@ fn answers<'b>(body: &'b Body<'_>) -> impl Iterator<Item = &'b rpc::Id<'b>> {
 }
 
 /// The error for header fields that do not agree with the body (2026-07-28, "Error Codes").
-pub(super) fn header_error(body: &Body<'_>, error: &header::HeaderError) -> Vec<u8> {
+pub(super) fn header_error(body: &Body<'_>, fields: &header::Fields<'_>, error: &header::HeaderError) -> Vec<u8> {
     let mut out = br#"{"jsonrpc":"2.0","#.to_vec();
     if let [rpc::Message { shape: rpc::Shape::Request(id, _), .. }] = &body.messages[..] {
         out.extend_from_slice(b"\"id\":");
         id.write(&mut out);
         out.push(b',');
     }
-    out.extend_from_slice(format!("\"error\":{{\"code\":{},\"message\":\"{error}\"}}}}", error.rpc_code()).as_bytes());
+    out.extend_from_slice(format!("\"error\":{{\"code\":{},\"message\":\"{error}\"", error.rpc_code()).as_bytes());
+    if let (header::HeaderError::VersionUnknown, Some(requested)) = (error, fields.version) {
+        // What a client goes on with: of versions without a handshake. The others it asks for with one.
+        let supported: Vec<&str> =
+            Version::ALL.into_iter().filter(|version| version.is_stateless()).map(Version::name).collect();
+        let data = serde_json::json!({ "supported": supported, "requested": requested });
+        out.extend_from_slice(format!(",\"data\":{data}").as_bytes());
+    }
+    out.extend_from_slice(b"}}");
     out
 }

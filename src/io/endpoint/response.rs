@@ -26,6 +26,7 @@ use crate::parse::sse;
 use crate::policy::{Host, Look, Subject};
 
 use super::pieces::{Broken, Events, Pieces};
+use super::resumed::{self, Waiting};
 use super::sessions::{Key, Sessions};
 use super::{Message, Place};
 
@@ -177,6 +178,7 @@ impl Reply<'_> {
         let agent = &self.connection.arrival.agent;
         if place.method == "DELETE" {
             Sessions::all().end(&place.key(agent));
+            Waiting::all().end(&place.key(agent));
             return Ok(());
         }
         let given = head.headers.one("mcp-session-id").ok().and_then(|id| id.map(header::session));
@@ -251,6 +253,9 @@ impl Reply<'_> {
         session: &mut Session,
         place: &Place,
     ) -> Result<End, End> {
+        if place.has_sessions {
+            Waiting::all().note(&place.key(&self.connection.arrival.agent), session.asked());
+        }
         let chunks = self.exchange.version == Version::Http11;
         let mut out = Vec::new();
         let delivery = if chunks { Delivery::Chunked } else { Delivery::UntilClose };
@@ -353,13 +358,20 @@ impl Reply<'_> {
             vet: &|_| Ok(()),
             started: Instant::now(),
         };
+        let key = place.key(&arrival.agent);
+        if place.method == "GET" {
+            resumed::expect(session, &key, text);
+        }
         let shown = session.server_sent(&carrier, text).to_client?.into_owned();
         // What the server asks is answered by a POST of its own.
         if let Ok(body) = rpc::read(&shown, Layout::Free, &Pointers::new([])) {
             for message in &body.messages {
-                if let rpc::Shape::Request(id, call) = &message.shape {
-                    let key = place.key(&arrival.agent);
-                    Sessions::all().ask(key, &arrival.agent, id.clone().into_owned(), &call.method);
+                match &message.shape {
+                    rpc::Shape::Request(id, call) => {
+                        Sessions::all().ask(key.clone(), &arrival.agent, id.clone().into_owned(), &call.method);
+                    }
+                    rpc::Shape::Response(Some(id), _) => drop(Waiting::all().take(&key, id)),
+                    _ => {}
                 }
             }
         }

@@ -54,6 +54,10 @@ impl Book {
         }
     }
 
+    pub(super) fn open(&self) -> impl Iterator<Item = (Id<'static>, Box<str>)> {
+        self.open.iter().map(|(id, asked)| (id.clone(), asked.method.clone()))
+    }
+
     pub(super) fn take(&mut self, id: &Id<'_>) -> Option<Asked> {
         self.open.remove(&id.clone().into_owned())
     }

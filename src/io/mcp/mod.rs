@@ -90,6 +90,16 @@ impl Session {
         self.asked.len()
     }
 
+    /// The client's requests that wait for their answers, by their ids and methods.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = (crate::parse::rpc::Id<'static>, Box<str>)> {
+        self.asked.open()
+    }
+
+    /// A request of this client that was passed on over another carrier of the same conversation: its answer is expected, and its record has ended.
+    pub(crate) fn waits_for(&mut self, id: crate::parse::rpc::Id<'static>, method: &str) {
+        self.asked.expect(id, method);
+    }
+
     /// A server's request that this client was sent over another carrier of the same conversation: its answer is expected.
     pub(crate) fn expects(&mut self, id: crate::parse::rpc::Id<'static>, method: &str) {
         self.asked_back.expect(id, method);

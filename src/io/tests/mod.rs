@@ -3,6 +3,7 @@
 mod bodies;
 mod bounds;
 mod doors;
+mod events;
 mod faults;
 pub(crate) mod harness;
 mod identity;
@@ -14,6 +15,7 @@ mod recalls;
 mod recording;
 mod refusals;
 mod relays;
+mod resumption;
 mod revocation;
 mod vectors;
 mod zoo;
