@@ -4,10 +4,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in tests a broken assumption is a failure")]
 
+#[path = "mcp/examples.rs"]
+mod examples;
 #[path = "mcp/http.rs"]
 mod http;
+#[path = "mcp/posted.rs"]
+mod posted;
 #[path = "mcp/process.rs"]
 mod process;
+#[path = "mcp/sdks.rs"]
+mod sdks;
 mod util;
 #[path = "mcp/variants.rs"]
 mod variants;
@@ -15,6 +21,7 @@ mod variants;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use sdks::Sdk;
 use serde_json::Value;
 use util::Program;
 
@@ -86,13 +93,20 @@ impl Place {
 
     /// What the SDK's client made of the server behind these words: each step under its name.
     fn talk(&self, mode: &str, words: &[String]) -> Vec<Value> {
-        self.talk_in(Command::new(python()), mode, words)
+        self.talk_of(Sdk::Python, mode, words)
+    }
+
+    fn talk_of(&self, sdk: Sdk, mode: &str, words: &[String]) -> Vec<Value> {
+        let client = sdk.client();
+        let mut command = Command::new(&client[0]);
+        command.args(&client[1..]);
+        self.talk_in(command, mode, words)
     }
 
     /// The same, of a client that runs within something.
     pub(crate) fn talk_in(&self, mut client: Command, mode: &str, words: &[String]) -> Vec<Value> {
-        client.args(["-W", "ignore"]).arg(repository("tests/mcp/client.py")).arg(mode).args(words);
-        client.env("RINGFENCE_STATE", self.path("state"));
+        client.arg(mode).args(words);
+        client.env("RINGFENCE_STATE", self.path("state")).env("MCP_NPM", sdks::packages());
         let finished = Program::start(&mut client).finish();
         assert!(finished.status.success(), "{}", finished.stderr);
         finished.stdout.iter().map(|line| serde_json::from_str(line).expect("one object a line")).collect()
@@ -153,6 +167,20 @@ fn the_sdk_hands_denials_to_its_caller_and_the_session_lives_on() {
         let place = Place::new();
         let told = place.talk(way.0, &[place.governed(), place.server("Reads a file.")].concat());
         assert_eq!(holds(&place, &told, way)["mode"], "stdio");
+    }
+}
+
+/// Every client with every server; what `holds` says of one pair is true of all.
+#[test]
+#[ignore = "needs packages; scripts/test installs them and runs it by name"]
+fn every_sdk_hands_denials_to_its_caller_and_the_session_lives_on() {
+    for (client, server) in sdks::ALL.into_iter().flat_map(|client| sdks::ALL.map(|server| (client, server))) {
+        for way in WAYS.into_iter().filter(|way| client.speaks(way.0) && server.speaks(way.0)) {
+            println!("{client:?} with {server:?}, {}", way.1);
+            let place = Place::new();
+            let told = place.talk_of(client, way.0, &[place.governed(), server.server(&place)].concat());
+            assert_eq!(holds(&place, &told, way)["mode"], "stdio");
+        }
     }
 }
 

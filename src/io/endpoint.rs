@@ -258,7 +258,7 @@ impl Connection {
                 Ok(version) => session.speaks(version),
                 Err(error) => {
                     session.garbled_by_client(&carrier, error.code());
-                    return Err(self.refuse_message(request, place, header_error(body, &error)));
+                    return Err(self.refuse_message(request, place, header_error(body, fields, &error)));
                 }
             }
             owner.expect_answers(body, &mut session);

@@ -113,16 +113,16 @@ mod tests {
         fs::write(&file, format!("{head}extends: base.yaml\nrules: []\n")).unwrap();
         fs::write(&base, format!("{head}rules: []\n")).unwrap();
         let mut watch = Watch::new(&file);
-        let system = Trust::system();
-        watch.follow(&read(&file, &[], &system).unwrap().policy);
+        let (system, pins) = (Trust::system(), Pins::under(folder.path()));
+        watch.follow(&read(&file, &[], &system, &pins).unwrap().policy);
         assert!(!watch.changed());
         fs::write(&base, format!("{head}rules:\n- {{name: r, condition: \"host\", action: allow}}\n")).unwrap();
         assert!(watch.changed() && !watch.changed());
-        let ruling = read(&file, &[], &system).unwrap();
+        let ruling = read(&file, &[], &system, &pins).unwrap();
         assert_eq!(ruling.policy.outline().len(), 1);
         fs::write(&base, "no policy").unwrap();
         assert!(watch.changed());
-        let refused = read(&file, &[], &system).err().unwrap();
+        let refused = read(&file, &[], &system, &pins).err().unwrap();
         assert!(refused.iter().any(|line| line.contains("base.yaml:1:1: error")), "{refused:?}");
     }
 

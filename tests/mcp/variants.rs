@@ -6,19 +6,20 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use crate::Place;
+use crate::sdks::{self, Sdk};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":ID,"method":"tools/call","params":{"name":"delete_file","arguments":{"path":"/workspace/x"}}}"#;
-const PLAIN: &str = r#"{"jsonrpc":"2.0","id":"last","method":"tools/call","params":{"name":"read_file","arguments":{"path":"/workspace/last"}}}"#;
-const HELLO: [&str; 2] = [
+pub(crate) const PLAIN: &str = r#"{"jsonrpc":"2.0","id":"last","method":"tools/call","params":{"name":"read_file","arguments":{"path":"/workspace/last"}}}"#;
+pub(crate) const HELLO: [&str; 2] = [
     r#"{"jsonrpc":"2.0","id":"hello","method":"initialize","params":{"protocolVersion":"VERSION","capabilities":{},"clientInfo":{"name":"x","version":"1"}}}"#,
     r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
 ];
 
 /// A sequence that is the same in every run (xorshift64*).
-struct Draw(u64);
+pub(crate) struct Draw(pub(crate) u64);
 
 impl Draw {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -26,12 +27,12 @@ impl Draw {
         usize::try_from(wide >> 64).expect("below the bound")
     }
 
-    fn of<'a>(&mut self, all: &[&'a str]) -> &'a str {
+    pub(crate) fn of<'a>(&mut self, all: &[&'a str]) -> &'a str {
         all[self.below(all.len())]
     }
 }
 
-fn variant(draw: &mut Draw, id: usize) -> Vec<u8> {
+pub(crate) fn variant(draw: &mut Draw, id: usize) -> Vec<u8> {
     let mut text = CALL.replace("ID", &id.to_string());
     for _ in 0..=draw.below(3) {
         text = rewrite(draw, &text);
@@ -122,7 +123,7 @@ fn flip(draw: &mut Draw, bytes: &mut Vec<u8>) {
 /// Sends the variants and then one call that is allowed; what the server has executed when that is answered.
 fn executed(place: &Place, words: &[String], count: usize, version: &str) -> Vec<String> {
     let mut command = Command::new(&words[0]);
-    command.args(&words[1..]).env("RINGFENCE_STATE", place.path("state"));
+    command.args(&words[1..]).env("RINGFENCE_STATE", place.path("state")).env("MCP_NPM", sdks::packages());
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
     let mut stdin = child.stdin.take().expect("piped");
@@ -149,17 +150,38 @@ fn executed(place: &Place, words: &[String], count: usize, version: &str) -> Vec
     place.executed()
 }
 
+/// How many to send: a slice, or what the environment says.
+pub(crate) fn wanted(slice: usize) -> usize {
+    std::env::var("MCP_VARIANTS").ok().and_then(|count| count.parse().ok()).unwrap_or(slice)
+}
+
+fn hold(sdk: Sdk, count: usize, version: &str) {
+    let place = Place::new();
+    let words = [place.governed(), sdk.server(&place)].concat();
+    let executed = executed(&place, &words, count, version);
+    // Some variants are calls of the other tool, which is allowed.
+    let denied = executed.iter().filter(|line| !line.starts_with("read_file /workspace/")).count();
+    println!(
+        "{sdk:?}, {version}: {count} variants on standard streams, {} executed calls, {denied} denied",
+        executed.len()
+    );
+    assert_eq!(denied, 0, "{sdk:?}, {version}: {executed:?}");
+    // The server works on several at a time: which of them it notes last is its own affair.
+    assert!(executed.iter().any(|line| line == "read_file /workspace/last"), "{sdk:?}, {version}: {executed:?}");
+}
+
 #[test]
 fn variants_of_a_denied_call_are_executed_0_times() {
-    let count = std::env::var("MCP_VARIANTS").ok().and_then(|count| count.parse().ok()).unwrap_or(4000);
     for version in ["2025-11-25", "2025-03-26"] {
-        let place = Place::new();
-        let words = [place.governed(), place.server("Reads a file.")].concat();
-        let executed = executed(&place, &words, count, version);
-        // Some variants are calls of the other tool, which is allowed.
-        assert!(executed.iter().all(|line| line.starts_with("read_file /workspace/")), "{version}: {executed:?}");
-        // The server works on several at a time: which of them it notes last is its own affair.
-        assert!(executed.iter().any(|line| line == "read_file /workspace/last"), "{version}: {executed:?}");
+        hold(Sdk::Python, wanted(4000), version);
+    }
+}
+
+#[test]
+#[ignore = "needs packages; scripts/test installs them and runs it by name"]
+fn variants_of_a_denied_call_are_executed_0_times_by_the_other_sdks() {
+    for sdk in [Sdk::TypeScript, Sdk::Rust] {
+        hold(sdk, wanted(4000), "2025-11-25");
     }
 }
 

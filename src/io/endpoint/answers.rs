@@ -2,7 +2,7 @@
 //! fields that contradict their body.
 
 use crate::io::mcp::{Refusal, Session, Why};
-use crate::parse::rpc::{self, Body, header};
+use crate::parse::rpc::{self, Body, Version, header};
 
 use super::Place;
 use super::sessions::Sessions;
@@ -51,21 +51,22 @@ impl Owner<'_> {
         reserved
     }
 
-    /// An exchange is over: what becomes of the requests that it carried and that are not answered.
+    /// An exchange is over: what the server has not taken it does not answer.
     pub(super) fn note_unanswered(&self, session: &Session, status: Option<u16>) {
-        if self.place.method != "POST" {
-            return;
-        }
         let is_taken = status.is_some_and(|status| (200..300).contains(&status));
-        for (id, method) in session.open() {
-            match &self.place.older {
-                // What the server has not taken it does not answer.
-                Some(target) if !is_taken => drop(Streams::all().take(target, id)),
-                // A stream that ends early goes on where the client opens another one in the same session.
-                None if is_taken && self.place.id.is_some() => {
-                    Sessions::all().owe(&self.place.key(self.agent), id.clone(), method);
-                }
-                _ => {}
+        if let Some(target) = self.place.older.as_ref().filter(|_| self.place.method == "POST" && !is_taken) {
+            for (id, _) in session.open() {
+                Streams::all().take(target, id);
+            }
+        }
+    }
+
+    /// The answers to what was asked are about to come as a stream. Streams end early, and what they owe then comes on another one that the client
+    /// opens in the same session. When it ends is too late to note that: the client may have come back by then, at another worker.
+    pub(super) fn note_stream(&self, session: &Session) {
+        if self.place.has_sessions && self.place.older.is_none() {
+            for (id, method) in session.open() {
+                Sessions::all().owe(self.place.key(self.agent), self.agent, id.clone(), method);
             }
         }
     }
@@ -104,7 +105,7 @@ fn answers<'b>(body: &'b Body<'_>) -> impl Iterator<Item = &'b rpc::Id<'b>> {
 }
 
 /// The error for header fields that do not agree with the body (2026-07-28, "Error Codes").
-pub(super) fn header_error(body: &Body<'_>, error: &header::HeaderError) -> Refusal {
+pub(super) fn header_error(body: &Body<'_>, fields: &header::Fields<'_>, error: &header::HeaderError) -> Refusal {
     let mut out = br#"{"jsonrpc":"2.0","#.to_vec();
     let mut is_awaited = false;
     if let [rpc::Message { shape: rpc::Shape::Request(id, _), .. }] = &body.messages[..] {
@@ -113,6 +114,14 @@ pub(super) fn header_error(body: &Body<'_>, error: &header::HeaderError) -> Refu
         id.write(&mut out);
         out.push(b',');
     }
-    out.extend_from_slice(format!("\"error\":{{\"code\":{},\"message\":\"{error}\"}}}}", error.rpc_code()).as_bytes());
+    out.extend_from_slice(format!("\"error\":{{\"code\":{},\"message\":\"{error}\"", error.rpc_code()).as_bytes());
+    if let (header::HeaderError::VersionUnknown, Some(requested)) = (error, fields.version) {
+        // What a client goes on with: of versions without a handshake. The others it asks for with one.
+        let supported: Vec<&str> =
+            Version::ALL.into_iter().filter(|version| version.is_stateless()).map(Version::name).collect();
+        let data = serde_json::json!({ "supported": supported, "requested": requested });
+        out.extend_from_slice(format!(",\"data\":{data}").as_bytes());
+    }
+    out.extend_from_slice(b"}}");
     Refusal { why: Why::Malformed, answer: out, is_awaited, decision: None }
 }

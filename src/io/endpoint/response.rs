@@ -269,6 +269,7 @@ impl Reply<'_> {
         session: &mut Session,
         place: &mut Place,
     ) -> Result<End, End> {
+        Owner { place, agent: &self.connection.arrival.agent }.note_stream(session);
         let chunks = self.exchange.version == Version::Http11;
         let mut out = Vec::new();
         let delivery = if chunks { Delivery::Chunked } else { Delivery::UntilClose };
@@ -354,8 +355,12 @@ impl Reply<'_> {
         if let Ok(body) = rpc::read(&shown, Layout::Free, &Pointers::new([])) {
             let agent = &self.connection.arrival.agent;
             for message in &body.messages {
-                if let rpc::Shape::Request(id, call) = &message.shape {
-                    Sessions::all().ask(place.key(agent), agent, id.clone().into_owned(), &call.method);
+                match &message.shape {
+                    rpc::Shape::Request(id, call) => {
+                        Sessions::all().ask(place.key(agent), agent, id.clone().into_owned(), &call.method);
+                    }
+                    rpc::Shape::Response(Some(id), _) => drop(Sessions::all().settle(&place.key(agent), id)),
+                    _ => {}
                 }
             }
         }

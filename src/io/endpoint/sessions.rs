@@ -39,7 +39,7 @@ struct Entry {
     agent: Box<str>,
     /// The server's requests by their ids.
     asked: HashMap<Id<'static>, Box<str>>,
-    /// The client's requests whose stream ended before the answer: it may come on another, from where that one ended.
+    /// The client's requests whose answers come on a stream: where that one ends early, on another.
     owed: HashMap<Id<'static>, Box<str>>,
 }
 
@@ -88,9 +88,10 @@ impl Sessions {
         }
     }
 
-    /// The stream of a request has ended, and its answer has not come.
-    pub(super) fn owe(&mut self, key: &Key, id: Id<'static>, method: &str) {
-        if let Some(entry) = self.open.get_mut(key)
+    /// The answer to a request of the client's is to come on a stream.
+    pub(super) fn owe(&mut self, key: Key, agent: &str, id: Id<'static>, method: &str) {
+        if self.begin(key.clone(), agent)
+            && let Some(entry) = self.open.get_mut(&key)
             && entry.owed.len() < MCP_REQUESTS_MAX
         {
             entry.owed.insert(id, method.into());
@@ -150,10 +151,10 @@ mod tests {
     fn an_answer_that_is_owed_is_owed_once_and_in_its_session() {
         let mut sessions = Sessions::default();
         let id = || Id::Number(Cow::Borrowed("7"));
-        sessions.owe(&key("1"), id(), "tools/call");
-        assert_eq!(sessions.settle(&key("1"), &id()), None, "there is no such session");
         sessions.begin(key("1"), "a");
-        sessions.owe(&key("1"), id(), "tools/call");
+        sessions.owe(key("1"), "b", id(), "tools/call");
+        assert_eq!(sessions.settle(&key("1"), &id()), None, "another agent's");
+        sessions.owe(key("1"), "a", id(), "tools/call");
         assert_eq!(sessions.settle(&key("2"), &id()), None);
         assert_eq!(sessions.settle(&key("1"), &id()).as_deref(), Some("tools/call"));
         assert_eq!(sessions.settle(&key("1"), &id()), None);

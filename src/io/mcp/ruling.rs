@@ -177,7 +177,7 @@ impl Session {
         };
         let Ok(body) = rpc::read(text, self.layout(), carrier.arguments) else { return false };
         body.messages.iter().filter_map(rpc::Message::call).all(|call| {
-            let arguments = Arguments(&call.facts);
+            let arguments = Arguments(&call.facts, call.arguments);
             self.is_admitted_still(carrier, &About::of(Direction::ToServer, call, &arguments))
         })
     }

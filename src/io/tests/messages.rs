@@ -83,7 +83,12 @@ fn what_is_no_strict_message_reaches_nobody(choice: Choice) {
         (&*CALL.replace("\"method\"", "\"Method\":\"x\",\"method\""), "", 400, "-32600"),
         ("[]", "", 400, "-32600"),
         (CALL, "Mcp-Method: tools/list\r\n", 400, "-32020"),
-        (CALL, "MCP-Protocol-Version: 1999-01-01\r\n", 400, "-32022"),
+        (
+            CALL,
+            "MCP-Protocol-Version: v999.0.0\r\n",
+            400,
+            r#""code":-32022,"message":"the protocol version is not known","data":{"requested":"v999.0.0","supported":["2026-07-28"]}"#,
+        ),
         (CALL, "Content-Encoding: gzip\r\n", 415, "media_type"),
     ] {
         let told = proxy.ask(&post(text, fields));

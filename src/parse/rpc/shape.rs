@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::draft::{Draft, Drafts, Input, Slot};
 use super::uri::{self, Uri};
-use super::{Body, Call, Id, InputRequest, Message, Outcome, RpcError, Shape};
+use super::{Body, Call, Id, InputRequest, Message, Outcome, RpcError, Shape, Version};
 use crate::limits::{RPC_ID_BYTES_MAX, RPC_NAME_BYTES_MAX};
 use crate::parse::json::{Kind, Token, canonical, decode, is_exact};
 
@@ -81,11 +81,14 @@ impl<'b> Reading<'b> {
         let params = self.object(&draft, Slot::Params)?;
         let meta_version = self.text_of(&draft, Slot::MetaVersion)?;
         self.object(&draft, Slot::Meta)?;
+        let is_stateless = meta_version.as_deref().and_then(Version::read).is_some_and(Version::is_stateless);
         let (mut tool, mut prompt, mut task, mut arguments) = (None, None, None, None);
         let mut resources = Vec::new();
         match &*method {
             "tools/call" => tool = Some(self.required(&draft, Slot::Name)?),
             "prompts/get" => prompt = Some(self.required(&draft, Slot::Name)?),
+            // 2026-07-28 has none of these any more, and so nothing that they demand: the server says that it does not know them.
+            "resources/subscribe" | "resources/unsubscribe" if is_stateless && draft.slot(Slot::Uri).is_none() => {}
             "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
                 resources.push(self.uri(draft.slot(Slot::Uri))?);
             }

@@ -142,6 +142,22 @@ fn knows_what_a_call_is_about() {
     assert_eq!(call(&text).input_responses, Some(&br#"{"k":{}}"#[..]));
 }
 
+/// Whether it knows the method is the server's to say, as 2026-07-28 wants it: there, nothing is known to be demanded.
+#[test]
+fn a_version_without_subscriptions_of_resources_demands_no_uri_of_them() {
+    for method in ["resources/subscribe", "resources/unsubscribe"] {
+        let of = |version: &str, more: &str| {
+            let meta = format!(r#"{{"_meta":{{"io.modelcontextprotocol/protocolVersion":"{version}"}}{more}}}"#);
+            request(method, &meta)
+        };
+        assert!(call(&of("2026-07-28", "")).resources.is_empty());
+        assert_eq!(call(&of("2026-07-28", r#","uri":"a:b""#)).resources.len(), 1, "what is named is decided");
+        assert_eq!(fault(&of("2026-07-28", r#","uri":1"#)), RpcError::Params);
+        assert_eq!(fault(&of("2025-11-25", "")), RpcError::Params);
+        assert_eq!(fault(&request(method, "{}")), RpcError::Params);
+    }
+}
+
 #[test]
 fn refuses_parameters_that_do_not_fit_the_method() {
     for (method, params) in [
