@@ -253,9 +253,10 @@ impl Connection {
         let mut reserved = Reserved::Nothing;
         if let Some(body) = &body {
             match fields.check(body) {
-                // Whatever is agreed on there, the older transport has no batches.
-                Ok(_) if place.older.is_some() && fields.version.is_none() => session.speaks(rpc::Version::V2024_11_05),
-                Ok(version) => session.speaks(version),
+                Ok(version) => session.speaks(match &place.older {
+                    Some(target) if fields.version.is_none() => Streams::all().version(target),
+                    _ => version,
+                }),
                 Err(error) => {
                     session.garbled_by_client(&carrier, error.code());
                     return Err(self.refuse_message(request, place, header_error(body, fields, &error)));

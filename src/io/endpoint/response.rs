@@ -33,6 +33,7 @@ use super::events::responses;
 use super::pieces::{Broken, Events, Pieces};
 use super::sessions::{Key, Sessions};
 use super::still::Still;
+use super::streams::Streams;
 use super::{Message, Place};
 
 impl Place {
@@ -347,6 +348,9 @@ impl Reply<'_> {
             let told = session.server_sent(carrier, text);
             (told.to_client.map(std::borrow::Cow::into_owned), told.to_server)
         });
+        if let Some(target) = &place.older {
+            Streams::all().agree(target, session.version());
+        }
         if let Some(error) = back {
             self.tell_server(place, &error);
         }

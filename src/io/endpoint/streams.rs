@@ -13,7 +13,7 @@ use crate::io::engine::{self, Receiver, Sender};
 use crate::io::judge::Request;
 use crate::limits::{MCP_REFUSALS_MAX, MCP_REQUESTS_MAX};
 use crate::parse::head;
-use crate::parse::rpc::Id;
+use crate::parse::rpc::{Id, Version};
 use crate::parse::target::{self, Asked, Form, Host};
 use crate::policy::Scheme;
 
@@ -55,6 +55,8 @@ struct Open {
     agent: Box<str>,
     /// The client's requests that wait for an answer on the stream, and their methods.
     asked: HashMap<Id<'static>, Box<str>>,
+    /// What was agreed on: the stream has the answer to the handshake, and a POST's head says nothing of it.
+    version: Option<Version>,
     /// Answers of ours, to be put on the stream.
     refusals: Sender<Vec<u8>>,
 }
@@ -124,6 +126,18 @@ impl Streams {
         self.open.get_mut(target)?.asked.remove(&id.clone().into_owned())
     }
 
+    /// The version that is spoken on a stream and with what is posted to it.
+    pub(super) fn version(&self, target: &Target) -> Version {
+        self.open.get(target).and_then(|open| open.version).unwrap_or(Version::V2024_11_05)
+    }
+
+    /// Notes what was agreed on.
+    pub(super) fn agree(&mut self, target: &Target, version: Option<Version>) {
+        if let Some(open) = self.open.get_mut(target) {
+            open.version = version;
+        }
+    }
+
     /// Puts an answer of ours on a stream; false where that cannot be.
     pub(super) fn answer(&self, target: &Target, text: Vec<u8>) -> bool {
         self.open.get(target).is_some_and(|open| open.refusals.try_send(text).is_ok())
@@ -141,7 +155,7 @@ impl Streams {
         let serial = NEXT.fetch_add(1, Ordering::Relaxed);
         let (sender, refusals) = engine::channel(MCP_REFUSALS_MAX);
         let asked = HashMap::new();
-        let open = Open { serial, server: server.into(), agent: agent.into(), asked, refusals: sender };
+        let open = Open { serial, server: server.into(), agent: agent.into(), asked, version: None, refusals: sender };
         if self.open.insert(target.clone(), open).is_none() {
             self.paths.entry(target.spot.clone()).or_insert_with(|| (server.into(), 0)).1 += 1;
             OPEN.fetch_add(1, Ordering::Release);

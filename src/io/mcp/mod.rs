@@ -81,6 +81,11 @@ impl Session {
         self.version = Some(version);
     }
 
+    /// The version that is spoken, as far as it is known.
+    pub(crate) fn version(&self) -> Option<Version> {
+        self.version
+    }
+
     /// Ends what is under way: every request that was passed on and is not answered has this outcome. Without it they end `aborted`.
     pub(crate) fn end(&mut self, outcome: &OutcomeFacts<'_>) {
         self.asked.end(outcome);

@@ -59,7 +59,8 @@ fn keep(pins: &Pins, is_over: &AtomicBool) {
         if is_over.load(Ordering::Acquire) {
             return;
         }
-        thread::sleep(if told { PIN_REFRESH_EVERY } else { PIN_SAVE_EVERY });
+        // Nobody unparks this thread: what is new meanwhile is written together.
+        thread::park_timeout(if told { PIN_REFRESH_EVERY } else { PIN_SAVE_EVERY });
     }
 }
 
@@ -102,7 +103,7 @@ mod tests {
         let started = Instant::now();
         while !holds() {
             assert!(started.elapsed() < Duration::from_secs(10), "{what}");
-            thread::sleep(Duration::from_millis(5));
+            thread::yield_now();
         }
     }
 
