@@ -1,4 +1,4 @@
-//! What a pattern cannot match without: texts of which every text that it matches has one.
+//! What a pattern cannot match without: sets of texts, of each of which every text that it matches has one.
 //!
 //! Texts are compared folded: ASCII letters in lower case, and the few letters beyond ASCII that stand for one of them without regard to case. Folding
 //! both sides can only find more, so a pattern that is passed over certainly does not match.
@@ -15,21 +15,25 @@ const SPELT_MAX: usize = 32;
 /// Longer texts sift no better.
 const LENGTH_MAX: usize = 24;
 
+/// Sets that are kept of one pattern: each must have a text in whatever it matches.
+pub(super) const SETS_MAX: usize = 3;
+
 /// What is known of a part of a pattern.
 struct Known {
     /// All texts that the part matches, folded, where these are few.
     exact: Option<BTreeSet<String>>,
-    /// Texts of which one is in whatever the part matches.
-    within: Option<BTreeSet<String>>,
+    /// Sets of texts: of each, one text is in whatever the part matches.
+    within: Vec<BTreeSet<String>>,
 }
 
-const NOTHING: Known = Known { exact: None, within: None };
+const NOTHING: Known = Known { exact: None, within: Vec::new() };
 
-/// The texts of which one is in whatever the pattern matches; nothing where there are none, or too many.
-pub(super) fn required(pattern: &str) -> Option<Box<[Box<str>]>> {
-    let known = of(&syntax::parse(pattern).ok()?);
-    let found = better(known.exact, known.within)?;
-    Some(found.into_iter().map(Box::from).collect())
+/// Sets of texts, of each of which one is in whatever the pattern matches; none where none are known, or too many.
+pub(super) fn required(pattern: &str) -> Vec<Box<[Box<str>]>> {
+    let Ok(hir) = syntax::parse(pattern) else { return Vec::new() };
+    let known = of(&hir);
+    let sets = best(known.exact, known.within);
+    sets.into_iter().map(|set| set.into_iter().map(Box::from).collect()).collect()
 }
 
 /// The character that a character is folded to.
@@ -44,15 +48,15 @@ pub(super) fn folded(character: char) -> char {
 
 fn of(hir: &Hir) -> Known {
     match hir.kind() {
-        HirKind::Empty | HirKind::Look(_) => Known { exact: Some([String::new()].into()), within: None },
+        HirKind::Empty | HirKind::Look(_) => Known { exact: Some([String::new()].into()), within: Vec::new() },
         HirKind::Literal(literal) => match std::str::from_utf8(&literal.0) {
             Ok(text) if text.is_ascii() && text.len() <= LENGTH_MAX => {
-                Known { exact: Some([text.chars().map(folded).collect()].into()), within: None }
+                Known { exact: Some([text.chars().map(folded).collect()].into()), within: Vec::new() }
             }
-            Ok(text) => Known { exact: None, within: longest(text) },
+            Ok(text) => Known { exact: None, within: longest(text).into_iter().collect() },
             Err(_) => NOTHING,
         },
-        HirKind::Class(class) => Known { exact: few(class), within: None },
+        HirKind::Class(class) => Known { exact: few(class), within: Vec::new() },
         HirKind::Capture(capture) => of(&capture.sub),
         HirKind::Repetition(repetition) => {
             let inner = of(&repetition.sub);
@@ -63,10 +67,10 @@ fn of(hir: &Hir) -> Known {
                         exact.insert(String::new());
                         exact
                     }),
-                    within: None,
+                    within: Vec::new(),
                 },
                 (0, _) => NOTHING,
-                _ => Known { exact: None, within: better(inner.exact, inner.within) },
+                _ => Known { exact: None, within: best(inner.exact, inner.within) },
             }
         }
         HirKind::Concat(parts) => sequence(parts),
@@ -74,11 +78,13 @@ fn of(hir: &Hir) -> Known {
             let known: Vec<Known> = parts.iter().map(of).collect();
             let exact: Option<Vec<_>> = known.iter().map(|known| known.exact.clone()).collect();
             let exact = exact.map(|sets| sets.into_iter().flatten().collect::<BTreeSet<String>>());
-            let within: Option<Vec<_>> = known.into_iter().map(|known| better(known.exact, known.within)).collect();
+            // Of each branch the best set; one of all these texts is there, whichever branch it is.
+            let within: Option<Vec<_>> =
+                known.into_iter().map(|known| best(known.exact, known.within).into_iter().next()).collect();
             let within = within.map(|sets| sets.into_iter().flatten().collect::<BTreeSet<String>>());
             Known {
                 exact: exact.filter(|exact| exact.len() <= ALTERNATIVES_MAX),
-                within: within.filter(|within| within.len() <= ALTERNATIVES_MAX),
+                within: within.filter(|within| within.len() <= ALTERNATIVES_MAX).into_iter().collect(),
             }
         }
     }
@@ -87,7 +93,7 @@ fn of(hir: &Hir) -> Known {
 /// Neighbours that are known exactly are joined; of all that is known in between, the best is kept.
 fn sequence(parts: &[Hir]) -> Known {
     let mut run: BTreeSet<String> = [String::new()].into();
-    let mut best = None;
+    let mut sets = Vec::new();
     let mut is_exact = true;
     for part in parts {
         let known = of(part);
@@ -96,15 +102,15 @@ fn sequence(parts: &[Hir]) -> Known {
             (Some(joined), _) => run = joined,
             (None, exact) => {
                 is_exact = false;
-                best = better(Some(std::mem::take(&mut run)), best);
-                best = better(known.within, best);
+                sets.push(std::mem::take(&mut run));
+                sets.extend(known.within);
                 run = exact.unwrap_or_else(|| [String::new()].into());
             }
         }
     }
     match is_exact {
-        true => Known { exact: Some(run), within: None },
-        false => Known { exact: None, within: better(Some(run), best) },
+        true => Known { exact: Some(run), within: Vec::new() },
+        false => Known { exact: None, within: best(Some(run), sets) },
     }
 }
 
@@ -117,14 +123,16 @@ fn joined(before: &BTreeSet<String>, behind: &BTreeSet<String>) -> Option<BTreeS
     joined.iter().all(|text| text.len() <= LENGTH_MAX).then_some(joined)
 }
 
-/// The set that sifts better: the one whose shortest text is longer, and of equally long ones the smaller. A set with an empty text sifts nothing.
-fn better(one: Option<BTreeSet<String>>, other: Option<BTreeSet<String>>) -> Option<BTreeSet<String>> {
-    let worth = |set: &BTreeSet<String>| {
-        let shortest = set.iter().map(String::len).min().unwrap_or(0);
-        (shortest.min(6), usize::MAX - set.len())
-    };
-    let sifts = |set: &BTreeSet<String>| set.len() <= ALTERNATIVES_MAX && worth(set).0 > 0;
-    [one, other].into_iter().flatten().filter(sifts).max_by_key(worth)
+/// The sets that sift best, best first: those whose shortest text is longer, and of equally long ones the smaller. A set with an empty text
+/// sifts nothing.
+fn best(exact: Option<BTreeSet<String>>, within: Vec<BTreeSet<String>>) -> Vec<BTreeSet<String>> {
+    let shortest = |set: &BTreeSet<String>| set.iter().map(String::len).min().unwrap_or(0);
+    let mut sets: Vec<BTreeSet<String>> = exact.into_iter().chain(within).collect();
+    sets.retain(|set| set.len() <= ALTERNATIVES_MAX && shortest(set) > 0);
+    sets.sort_by_key(|set| (std::cmp::Reverse(shortest(set).min(6)), set.len()));
+    sets.dedup();
+    sets.truncate(SETS_MAX);
+    sets
 }
 
 /// The longest run of ASCII in a text.

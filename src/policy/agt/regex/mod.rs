@@ -25,8 +25,8 @@ pub(super) struct Pattern {
     placed: bool,
     /// Whether an empty text has no certain answer.
     disputed: bool,
-    /// What it cannot match without, if that is known.
-    literals: Option<Box<[Box<str>]>>,
+    /// Sets of texts, of each of which it cannot match without one.
+    literals: Vec<Box<[Box<str>]>>,
 }
 
 #[derive(Debug)]
