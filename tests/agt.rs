@@ -1,6 +1,6 @@
 //! Policies of AGT's, decided here and by AGT's own evaluators: random documents, rule files and patterns, random contexts.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -247,7 +247,7 @@ fn an_agt_policy_over_what_ringfence_cannot_supply_loads_only_where_that_is_name
     let (_folder, policy) = file("agt.yaml", text);
     let output = ringfence(&["policy", "check", &policy]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(self::text(&output).contains("agt.yaml:5:53: error: ringfence cannot supply `user_input`"), "{output:?}");
+    assert!(self::text(&output).contains("agt.yaml:5:54: error: ringfence cannot supply `user_input`"), "{output:?}");
     let output = ringfence(&["policy", "check", &policy, "--agt-unsupplied", "user_input"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(self::text(&output).contains("warning: `injection` never matches"), "{output:?}");

@@ -75,6 +75,7 @@ fn what_python_refuses_or_we_cannot_say_is_refused_with_its_place() {
         ("(?<name>x)", "the flag `<`"),
         ("(a)?(?(1)b|c)", "conditional"),
         (r"\2(a)", "no closed group"),
+        (r"(?i)(a|i)\1", "without regard to case"),
         (r"(?P<a>x)(?P<a>y)", "name of a group"),
         (r"(?<=a+)b", "a fixed width"),
         ("(?:a{1000}){1000}", "too large"),

@@ -389,6 +389,10 @@ impl Translator {
         if number > self.groups || self.open.contains(&number) {
             return Err(self.error(format!("there is no closed group {number} here")));
         }
+        if self.flags.ignore_case {
+            // What Python takes for the same letter there, the engine does not.
+            return Err(self.error("references to groups without regard to case are not taken"));
+        }
         self.say_stepped(&format!("(?:\\{number})"), "(?s:.*)");
         Ok(())
     }
