@@ -1,4 +1,4 @@
-//! Rego in this process, through `regorus` (`docs/adr/0009-rego.md`): pure, bounded in time, and without a way out.
+//! Rego in this process, through `regorus` (`docs/adr/0010-rego.md`): pure, bounded in time, and without a way out.
 //!
 //! Modules and data are the operator's, what they decide about is hostile. One evaluator serves one decision at a time, so there is a stack of
 //! them, and a worker that finds none makes another from the prepared one. An evaluator that failed is thrown away.
