@@ -242,12 +242,12 @@ fn annotations(part: &Part, parts: &Parts, reading: &mut Reading<'_>) {
         if !parts.annotators.contains_key(name) {
             let near = did_you_mean(name, parts.annotators.keys().map(String::as_str));
             reading.problems.error(part.place, format!("there is no annotator `{name}`"), near);
-        } else if text(annotation, "from").is_none_or(str::is_empty) || annotation.get("annotator").is_some() {
-            reading.problems.error(
-                part.place,
-                format!("the annotation `{name}` has no `from`"),
-                "write `{from: \"$policy_target\"}`",
-            );
+        } else if annotation.get("annotator").is_some() {
+            let message = format!("the annotation `{name}` says `annotator`, which its name says already");
+            reading.problems.error(part.place, message, "leave it out");
+        } else if text(annotation, "from").is_none_or(str::is_empty) {
+            let message = format!("the annotation `{name}` has no `from`");
+            reading.problems.error(part.place, message, "write `{from: \"$policy_target\"}`");
         } else {
             supplied(&format!("annotations.{name}"), part.place, reading);
         }

@@ -185,7 +185,7 @@ fn look_over(sources: &Sources, place: Place, reading: &mut Reading<'_>) {
             let message = format!(
                 "`{name}` passes `input` or a part of it on as a whole, and what it reads there is not checked"
             );
-            let remedy = "`docs/AGT.md` lists what ringfence supplies; everything else is missing";
+            let remedy = "`docs/AGT-ACS.md` lists what ringfence supplies; everything else is missing";
             reading.problems.warning(place, message, remedy);
         }
     }
