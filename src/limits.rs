@@ -413,6 +413,26 @@ pub const STDIO_WRITE_BYTES: usize = 4096;
 pub const STDIO_QUEUE_BYTES_MAX: usize = 256 * 1024;
 /// How long the client of an ended server has to take the rest of what it said, without taking a byte.
 pub const STDIO_FLUSH_WAIT: Duration = Duration::from_secs(5);
+/// Messages of one process that wait for somebody's leave, each with a thread of its own; beyond, they are denied.
+pub const APPROVALS_MAX: usize = 32;
+/// The same of one agent: a flood of one leaves the others room.
+pub const APPROVALS_PER_AGENT_MAX: usize = 8;
+/// How long an approver has, unless the policy says otherwise.
+pub const APPROVAL_WAIT: Duration = Duration::from_secs(300);
+/// Longest time that a policy may give an approver.
+pub const APPROVAL_WAIT_MAX: Duration = Duration::from_secs(3600);
+/// Longest message that somebody is asked about; nobody reads more.
+pub const APPROVAL_MESSAGE_BYTES_MAX: usize = 256 * 1024;
+/// Longest answer of an approver.
+pub const APPROVAL_ANSWER_BYTES_MAX: usize = 16 * 1024;
+/// How long a connection to a webhook, its handshake and each write may take.
+pub const APPROVAL_CONNECT_WAIT: Duration = Duration::from_secs(10);
+/// How often a thread that waits for an approver looks whether its answer is still wanted.
+pub const APPROVAL_LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often a client that waits for an approval hears that it still does; common clients give up after 60 s without a word.
+pub const APPROVAL_HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
+/// Most words of an approver's command.
+pub const APPROVER_WORDS_MAX: usize = 64;
 /// How often the proxy looks whether its policy has changed.
 pub const RELOAD_EVERY: Duration = Duration::from_millis(500);
 /// Orders to a worker that wait.

@@ -186,7 +186,7 @@ fn every_policy_of_the_documentation_decides_as_the_fixtures_below_it_say() {
     let texts = blocks(&page, "yaml").into_iter().map(|(_, text)| text);
     let (policies, rest): (Vec<&str>, Vec<&str>) = texts.partition(|text| text.contains("ringfence: v1"));
     let fixtures: Vec<&str> = rest.into_iter().filter(|text| text.starts_with("- name: ")).collect();
-    assert_eq!((policies.len(), fixtures.len()), (7, 7));
+    assert_eq!((policies.len(), fixtures.len()), (8, 8));
     for (policy, fixtures) in policies.iter().zip(&fixtures) {
         let (_folder, policy) = file("policy.yaml", policy);
         let (_more, fixtures) = file("fixtures.yaml", fixtures);

@@ -105,7 +105,8 @@ impl Proxy {
         let Options { settings, state, container, engine } = options;
         let system = Trust::system();
         let pins = Arc::new(Pins::under(&state));
-        let ruling = reload::read(&settings.policy, &settings.agt_unsupplied, &system, &pins).map_err(ProxyError::Policy)?;
+        let ruling =
+            reload::read(&settings.policy, &settings.agt_unsupplied, &system, &pins).map_err(ProxyError::Policy)?;
         speak_of(&ruling);
         let authority = Authority::open(&settings.ca.dir).map_err(ProxyError::Mint)?;
         if let Some(bundle) = &settings.ca.bundle {

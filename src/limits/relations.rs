@@ -69,5 +69,9 @@ const _: () = {
     assert!(BODY_WAIT.as_millis() <= BODY_WAIT_MAX.as_millis());
     assert!(CONNECT_WAIT.as_millis() <= CONNECT_WAIT_MAX.as_millis());
     assert!(DRAIN_WAIT.as_millis() <= DRAIN_WAIT_MAX.as_millis());
+    assert!(APPROVAL_WAIT.as_millis() <= APPROVAL_WAIT_MAX.as_millis());
+    assert!(APPROVAL_WAIT_MAX.as_millis() < TIMER_MILLISECONDS_MAX as u128);
+    assert!(APPROVALS_PER_AGENT_MAX < APPROVALS_MAX && APPROVAL_MESSAGE_BYTES_MAX < JSON_BYTES_MAX);
+    assert!(APPROVAL_LOOK_EVERY.as_millis() < APPROVAL_HEARTBEAT_EVERY.as_millis());
     assert!(BODY_WAIT_MAX.as_millis() < TIMER_MILLISECONDS_MAX as u128);
 };

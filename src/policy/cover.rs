@@ -21,7 +21,9 @@ pub(super) fn wins_first(earlier: &Rule, later: &Rule) -> bool {
     // Allows with a block come before others, and a rate may run out.
     let blocks = earlier.when.blocks == later.when.blocks;
     let ports = earlier.effect == Effect::Deny || earlier.when.ports.is_some() == later.when.ports.is_some();
-    same && blocks && ports && earlier.rate.is_none() && covers(earlier, later)
+    // Whatever allows it, who is asked is the question's.
+    let asks = later.ask.is_none() || earlier.ask.is_some();
+    same && blocks && ports && asks && earlier.rate.is_none() && covers(earlier, later)
 }
 
 /// Whether one rule matches whatever another matches, addresses, rates and an allow's missing port apart.

@@ -1,11 +1,12 @@
 //! The decision function, and the permit that only it can make.
 //!
-//! Deny beats allow and order carries no meaning; of several rules of the winning kind the first in the file is named, and an allow
+//! Deny beats ask, ask beats allow, and order carries no meaning; of several rules of the winning kind the first in the file is named, and an allow
 //! with a `cidr` before one without, because only the former may admit a private address. A deny that is not enforced does not stop a
 //! request, and it does not admit one either: beneath it, an allow or `default: allow` must.
 
 use std::net::IpAddr;
 
+use super::asks::Approval;
 use super::host;
 use super::model::{Condition, Effect, Mode, Rule};
 use super::subject::{Host, Subject};
@@ -42,6 +43,8 @@ pub enum Code {
     Opening,
     /// The rules of an AGT policy could not be evaluated: a value of the wrong type, one that cannot be read, a limit of steps.
     Evaluation,
+    /// The rule lets it go with somebody's leave alone, and nobody has given it.
+    Unasked,
 }
 
 impl Code {
@@ -52,6 +55,7 @@ impl Code {
             Code::Metadata => "metadata",
             Code::Opening => "opening",
             Code::Evaluation => "policy_error",
+            Code::Unasked => "approval_unavailable",
         }
     }
 }
@@ -79,6 +83,10 @@ pub struct Decision<'p> {
     pub rule: Option<RuleView<'p>>,
     /// Why, if no rule decided.
     pub code: Option<Code>,
+    /// Whose leave is needed for it to go; nothing where it may go without, or not at all.
+    pub ask: Option<&'p str>,
+    /// The rule that asks.
+    pub(super) asks: Option<u32>,
     /// The allow that lets the request go, also beneath a denial that is not enforced.
     pub(super) allow: Option<u32>,
     /// The limit of an AGT rule under which an allow stands.
@@ -110,8 +118,26 @@ impl<'p> Decision<'p> {
     /// The permit, for an allow and for a deny that is not enforced.
     ///
     /// # Errors
-    /// The denial, if it is enforced.
+    /// The denial, if it is enforced, and if it takes somebody's leave.
     pub fn admit(self) -> Result<Permit, Denial<'p>> {
+        if self.ask.is_some() {
+            return Err(Denial { rule: self.rule, code: Some(Code::Unasked) });
+        }
+        self.admit_asked()
+    }
+
+    /// The permit for an action that somebody was asked about: `action` is the digest of what is to go now.
+    ///
+    /// # Errors
+    /// The denial, if it is enforced, and if it takes another's leave or one for another action.
+    pub fn admit_approved(self, approval: Approval, action: &[u8; 32]) -> Result<Permit, Denial<'p>> {
+        if self.ask.is_some_and(|approver| !approval.is_for(approver, action)) {
+            return Err(Denial { rule: self.rule, code: Some(Code::Unasked) });
+        }
+        self.admit_asked()
+    }
+
+    fn admit_asked(self) -> Result<Permit, Denial<'p>> {
         if self.verdict == Verdict::Deny && self.enforced {
             return Err(Denial { rule: self.rule, code: self.code });
         }
@@ -191,14 +217,14 @@ impl Policy {
         }
         let worst = self.decide_as_given(&subject.settled());
         let best = self.decide_as_given(subject);
-        if (worst.verdict, worst.enforced) != (best.verdict, best.enforced) {
+        if (worst.verdict, worst.enforced, worst.asks) != (best.verdict, best.enforced, best.asks) {
             return Answer::Needs(match subject {
                 _ if subject.headers.is_open() || subject.query.is_open() => Need::Head,
                 _ if subject.arguments().is_open() => Need::Arguments,
                 _ => Need::Body,
             });
         }
-        // Each names rules that match whatever there is to see: the worst case its allow, the best its denies.
+        // Each names rules that match whatever there is to see: the worst case its allow, the best its denies, and both the same question.
         let certain = if best.verdict == Verdict::Allow { worst } else { Decision { allow: worst.allow, ..best } };
         Answer::Decided(certain)
     }
@@ -240,6 +266,8 @@ impl Policy {
             enforced: true,
             rule: None,
             code: None,
+            ask: None,
+            asks: None,
             allow: None,
             limit: None,
             address: None,
@@ -267,9 +295,17 @@ impl Policy {
         }
         let watch = self.table.first(Kind::Watch, &mut facts, rules);
         let inside = self.table.first(Kind::Inside, &mut facts, rules);
-        decision.allow = inside.or_else(|| self.table.first(Kind::Allow, &mut facts, rules));
+        // Where nothing is enforced nobody is asked.
+        let asks = self.asks.as_ref().filter(|_| enforce).and_then(|asks| asks.first(subject));
+        // As an allow the rule that asks comes before others, but only an allow with a `cidr` admits a private address.
+        let own = asks.filter(|place| rules.get(*place as usize).is_some_and(|rule| rule.failed(subject).is_none()));
+        decision.allow = inside.or(own).or_else(|| self.table.first(Kind::Allow, &mut facts, rules));
         let admitted = decision.allow.is_some() || self.model.default == Effect::Allow;
-        let (verdict, enforced, rule) = match (deny, watch, decision.allow) {
+        if let Some(place) = asks.filter(|_| admitted) {
+            decision.asks = Some(place);
+            decision.ask = rules.get(place as usize).and_then(|rule| rule.ask.as_deref());
+        }
+        let (verdict, enforced, rule) = match (deny, watch, decision.asks.or(decision.allow)) {
             (Some(deny), ..) => (Verdict::Deny, enforce, Some(deny)),
             (None, Some(watch), _) if admitted => (Verdict::Deny, false, Some(watch)),
             (None, _, allow) if admitted => (Verdict::Allow, true, allow),
@@ -291,6 +327,8 @@ pub(super) fn is_metadata(host: Host<'_>) -> bool {
     }
 }
 
+#[cfg(test)]
+mod asks;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]

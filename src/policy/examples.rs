@@ -20,7 +20,7 @@ fn the_policies_of_the_documentation_load_without_a_problem() {
     let page = include_str!("../../docs/POLICY.md");
     let blocks = page.split("```yaml\n").skip(1).filter_map(|block| block.split_once("```")).map(|(text, _)| text);
     let policies: Vec<&str> = blocks.filter(|text| text.contains("ringfence: v1")).collect();
-    assert_eq!(policies.len(), 7);
+    assert_eq!(policies.len(), 8);
     for text in policies {
         loads_without_a_problem("docs/POLICY.md", text);
     }

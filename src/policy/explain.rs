@@ -5,8 +5,9 @@
 use serde::Serialize;
 
 use super::Policy;
+use super::asks::asks_about;
 use super::decide::{Code, Verdict};
-use super::model::{Condition, Effect};
+use super::model::{Condition, Effect, Rule};
 use super::subject::Subject;
 
 /// The answer of `policy explain`, in the shape it has as JSON.
@@ -28,6 +29,9 @@ pub struct Explanation {
     /// Why, if no rule decided: `default`, `metadata`, and under AGT's policies `opening` and `policy_error`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
+    /// Whose leave is asked for each time; the verdict is what comes of it being given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asks: Option<String>,
     /// All rules that match, in the order of the file.
     pub matched: Vec<String>,
     /// For a denial that no matching allow stands beneath, the nearest allow.
@@ -51,7 +55,8 @@ pub fn explain(policy: &Policy, subject: &Subject<'_>) -> Explanation {
         return policy.explain_by(ruleset, subject);
     }
     let decision = policy.decide(subject);
-    let matched = policy.rules().iter().filter(|rule| rule.failed(subject).is_none());
+    let matches = |rule: &&Rule| rule.failed(subject).is_none() || asks_about(rule, subject);
+    let matched = policy.rules().iter().filter(matches);
     let missable = decision.verdict == Verdict::Deny && decision.code != Some(Code::Metadata);
     Explanation {
         verdict: decision.verdict.as_str(),
@@ -60,6 +65,7 @@ pub fn explain(policy: &Policy, subject: &Subject<'_>) -> Explanation {
         reason: decision.rule.and_then(|rule| rule.reason).map(str::to_owned),
         remedy: decision.rule.and_then(|rule| rule.remedy).map(str::to_owned),
         code: decision.code.map(|code| code.as_str()),
+        asks: decision.ask.map(str::to_owned),
         matched: matched.map(|rule| rule.name.to_string()).collect(),
         missed: missable.then(|| nearest(policy, subject)).flatten(),
     }

@@ -131,12 +131,12 @@ fn unreadable(rule: &Rule, problems: &mut Problems) {
 /// Rules that another one makes pointless: an allow under a deny that covers it, or a rule under an earlier one of its own kind that says
 /// no less.
 fn shadowed(rules: &[Rule], problems: &mut Problems) {
-    let mut known: HashMap<(Effect, bool, &Conditions), &Rule> = HashMap::new();
+    let mut known: HashMap<(Effect, bool, bool, &Conditions), &Rule> = HashMap::new();
     let denies: Vec<&Rule> = rules.iter().filter(|rule| rule.effect == Effect::Deny && !rule.monitor).collect();
     let few = rules.len().saturating_mul(rules.len()) <= limits::POLICY_LINT_PAIRS_MAX;
     let few_denies = denies.len().saturating_mul(rules.len()) <= limits::POLICY_LINT_PAIRS_MAX;
     for (place, rule) in rules.iter().enumerate() {
-        let (name, key) = (&rule.name, (rule.effect, rule.monitor, &rule.when));
+        let (name, key) = (&rule.name, (rule.effect, rule.monitor, rule.ask.is_some(), &rule.when));
         if let Some(first) = known.get(&key) {
             let message = format!("`{name}` can never win: `{}` (line {}) says the same", first.name, first.place.line);
             problems.warning(rule.place, message, "remove one of them");

@@ -6,6 +6,8 @@
 
 mod address;
 mod agt;
+mod approver;
+mod asks;
 mod cover;
 mod decide;
 pub(crate) mod document;
@@ -36,6 +38,8 @@ mod when;
 mod yaml;
 
 pub use address::{AddressRefusal, Vetted, Via};
+pub use approver::{Approver, ApproverWay, Webhook};
+pub use asks::Approval;
 pub use decide::{Answer, Code, Decision, Denial, Need, Permit, RuleView, Verdict};
 pub use explain::{Explanation, Missed, explain};
 pub use glob::Glob;
@@ -138,6 +142,8 @@ pub struct Policy {
     digest: [u8; 32],
     model: Model,
     table: Table,
+    /// Nothing where no rule asks.
+    asks: Option<Box<asks::Asks>>,
     servers: servers::Servers,
     needs_address: bool,
     /// Sorted.
@@ -190,8 +196,9 @@ impl Policy {
         let message_denies =
             (0..).zip(&model.rules).filter(|(_, rule)| is_about(rule)).map(|(place, _)| place).collect();
         let table = Table::compile(&model.rules);
+        let asks = asks::Asks::of(&model.rules);
         let servers = servers::Servers::of(&model);
-        Policy { digest: bytes, model, table, servers, needs_address, body_pointers, message_denies, agt: None }
+        Policy { digest: bytes, model, table, asks, servers, needs_address, body_pointers, message_denies, agt: None }
     }
 
     fn of_agt(read: agt::Read) -> Policy {
@@ -235,6 +242,7 @@ impl Policy {
         let outlines = self.rules().iter().map(|rule| Outline {
             name: &rule.name,
             effect: match (rule.effect, rule.monitor) {
+                (Effect::Allow, _) if rule.ask.is_some() => "allow, asks",
                 (Effect::Allow, _) => "allow",
                 (Effect::Deny, false) => "deny",
                 (Effect::Deny, true) => "deny, watched",
@@ -323,6 +331,11 @@ impl Policy {
         &self.model.servers
     }
 
+    /// Those whose leave some rules ask for, in the order of the file.
+    pub fn approvers(&self) -> &[Approver] {
+        &self.model.approvers
+    }
+
     /// What becomes of changed tools of a server. Of one that is not declared a change is recorded only.
     pub fn pin(&self, server: &str) -> Pin {
         self.declared(server).map_or(Pin::Warn, |declared| declared.pin)
@@ -384,6 +397,7 @@ impl Policy {
 
     /// Heap bytes of the compiled table; the rules' own texts are not counted.
     pub fn table_bytes(&self) -> usize {
-        self.table.bytes() + self.agt.as_ref().map_or(0, |ruleset| ruleset.bytes())
+        let asks = self.asks.as_ref().map_or(0, |asks| asks.bytes());
+        self.table.bytes() + asks + self.agt.as_ref().map_or(0, |ruleset| ruleset.bytes())
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use super::approver::Approver;
 use super::glob::Glob;
 use super::host::{HostKey, HostPattern};
 use super::matcher::Matcher;
@@ -52,6 +53,8 @@ pub struct Rule {
     pub when: Conditions,
     /// How often an allow may win; beyond, it does not match.
     pub rate: Option<Rate>,
+    /// Whose leave an allow needs each time: an approver's name.
+    pub ask: Option<Box<str>>,
     /// Where the rule stands in its file.
     pub place: Place,
 }
@@ -328,6 +331,8 @@ pub(super) struct Model {
     pub(super) upstreams: Vec<(UpstreamKey, Upstream)>,
     /// `mcp_servers`, in the order of the file.
     pub(super) servers: Vec<McpServer>,
+    /// `approvals`, in the order of the file.
+    pub(super) approvers: Vec<Approver>,
     /// `tls.passthrough`.
     pub(super) passthrough: Vec<HostPattern>,
     /// `tls.crl`, as written.
@@ -358,6 +363,7 @@ impl Model {
             rules: Vec::new(),
             upstreams: Vec::new(),
             servers: Vec::new(),
+            approvers: Vec::new(),
             passthrough: Vec::new(),
             revocations: Vec::new(),
             passthrough_place: Place::default(),

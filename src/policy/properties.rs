@@ -9,7 +9,8 @@ mod agt;
 mod draw;
 mod reference;
 
-use super::{Answer, Host, Look, Mcp, Policy, Source, Subject, Verdict, explain, load};
+use super::asks::asks_about;
+use super::{Answer, Decision, Host, Look, Mcp, Policy, Source, Subject, Verdict, explain, load};
 pub use agt::agt_decides_as_the_reference;
 use draw::{Dice, Drawn};
 
@@ -54,10 +55,11 @@ fn needs_nothing_that_does_not_matter(policy: &Policy, subject: &Subject<'_>, dr
         for arguments in [Look::Absent, Look::Unreadable, Look::At(&drawn.arguments)] {
             let looked = Subject { body, mcp: subject.mcp.map(|mcp| Mcp { arguments, ..mcp }), ..*subject };
             let late = policy.decide(&looked);
-            assert_eq!((early.verdict, early.enforced), (late.verdict, late.enforced), "{looked:?}\n{text}");
+            let (soon, then) = ((early.verdict, early.enforced, early.ask), (late.verdict, late.enforced, late.ask));
+            assert_eq!(soon, then, "{looked:?}\n{text}");
             if let Some(named) = early.rule {
                 let rule = policy.rules().iter().find(|rule| *rule.name == *named.name).unwrap();
-                assert_eq!(rule.failed(&looked), None, "{looked:?}\n{text}");
+                assert!(rule.failed(&looked).is_none() || asks_about(rule, &looked), "{looked:?}\n{text}");
             }
         }
     }
@@ -76,11 +78,10 @@ pub fn weakens_or_says_so(bytes: &[u8]) -> bool {
     }
     for _ in 0..100 {
         Drawn::new(&mut dice).with_subject(|subject| {
-            let goes = |policy: &Policy| {
-                let decision = policy.decide(subject);
-                decision.verdict == Verdict::Allow || !decision.enforced
-            };
-            assert!(!goes(&after) || goes(&before), "{subject:?}\nold:\n{old}\nnew:\n{new}");
+            let (was, is) = (before.decide(subject), after.decide(subject));
+            let goes = |decision: Decision<'_>| decision.verdict == Verdict::Allow || !decision.enforced;
+            let unasked = was.ask.is_some() && was.ask != is.ask;
+            assert!(!goes(is) || goes(was) && !unasked, "{subject:?}\nold:\n{old}\nnew:\n{new}");
         });
     }
     true
@@ -93,11 +94,15 @@ fn compare(policy: &Policy, subject: &Subject<'_>, text: &str) {
         verdict: decision.verdict,
         enforced: decision.enforced,
         rule: decision.rule.map(|rule| rule.name.to_owned()),
+        ask: decision.ask.map(str::to_owned),
     };
     assert_eq!(found, expected, "{subject:?}\n{text}");
     assert_eq!(decision.code.is_none(), decision.rule.is_some());
     let explained = explain(policy, subject);
     assert_eq!(explained.rule, expected.rule, "{subject:?}\n{text}");
+    assert_eq!(explained.asks, expected.ask, "{subject:?}\n{text}");
+    let stays = decision.admit().is_err();
+    assert_eq!(stays, decision.verdict == Verdict::Deny && decision.enforced || expected.ask.is_some());
     if let Some(rule) = &explained.rule {
         assert!(explained.matched.contains(rule), "{explained:?}\n{subject:?}\n{text}");
     }
@@ -116,4 +121,5 @@ struct Outcome {
     verdict: Verdict,
     enforced: bool,
     rule: Option<String>,
+    ask: Option<String>,
 }

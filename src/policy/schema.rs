@@ -43,7 +43,9 @@ struct Policy {
     upstreams: Option<BTreeMap<String, Upstream>>,
     /// MCP servers by name.
     mcp_servers: Option<BTreeMap<String, McpServer>>,
-    /// The rules. Deny beats allow; their order carries no meaning.
+    /// Who is asked, by the names that rules have in `ask`.
+    approvals: Option<BTreeMap<String, Approver>>,
+    /// The rules. Deny beats ask, ask beats allow; their order carries no meaning.
     rules: Option<Vec<Rule>>,
     /// TLS that is not looked into.
     tls: Option<Tls>,
@@ -117,6 +119,29 @@ enum Hidden {
     Strip,
 }
 
+/// Who is asked, by a command or a webhook, and for how long.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, extend("oneOf" = [{ "required": ["command"] }, { "required": ["webhook"] }]))]
+#[allow(dead_code, reason = "only the shape is used")]
+struct Approver {
+    /// A program by its absolute path, and its words. The question comes on its standard input; exit status 0 is yes.
+    command: Option<OneOrMany<String>>,
+    /// An https URL that the question is posted to; http to this machine itself.
+    webhook: Option<String>,
+    /// A file of trust anchors for the webhook, beside the system's.
+    trust: Option<String>,
+    /// How long an answer is waited for, as `90s`, `5m` (default) or `1h`, or seconds; then the answer is no.
+    timeout: Option<Timeout>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code, reason = "only the shape is used")]
+enum Timeout {
+    Seconds(#[schemars(range(min = 1, max = 3600))] u64),
+    Text(#[schemars(regex(pattern = r"^[0-9]+ *[smh]$"))] String),
+}
+
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[allow(dead_code, reason = "only the shape is used")]
@@ -164,6 +189,8 @@ struct Rule {
     when: Option<When>,
     /// COUNT/PERIOD, per agent; an allow's only.
     rate: Option<Rate>,
+    /// An approver of `approvals`, who must agree to each message; an allow's with `mcp`, without `rate`.
+    ask: Option<String>,
     /// Why; refusals and records repeat it.
     reason: Option<String>,
     /// What to do instead.

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use super::asks;
 use super::cover;
 use super::model::{Conditions, Effect, Mode, Model, Rule};
 use super::rate::Rate;
@@ -23,6 +24,12 @@ pub enum Weakening {
     Allow(Box<str>),
     /// No enforced deny of the new policy says as much as this one of the old.
     Deny(Box<str>),
+    /// What this rule of the old policy asked about goes without, or with somebody else's leave.
+    Ask(Box<str>),
+    /// An approver is asked in another way.
+    Approver(Box<str>),
+    /// Where several could be asked, it may be another one.
+    Approvers,
     /// A host is dialled at another address than before, possibly a private one.
     Upstream(Box<str>),
     /// A host's TLS is not looked into any more.
@@ -42,6 +49,9 @@ impl fmt::Display for Weakening {
             Self::Default => f.write_str("`default` is now `allow`"),
             Self::Allow(name) => write!(f, "`{name}` allows what no rule allowed"),
             Self::Deny(name) => write!(f, "what `{name}` denied, no rule denies"),
+            Self::Ask(name) => write!(f, "what `{name}` asked about goes without its approver's leave"),
+            Self::Approver(name) => write!(f, "the approver `{name}` is asked otherwise"),
+            Self::Approvers => f.write_str("another approver may be asked than before"),
             Self::Upstream(host) => write!(f, "`{host}` is dialled elsewhere"),
             Self::Passthrough(host) => write!(f, "`{host}` passes through unread"),
             Self::Server(name) => write!(f, "the MCP server `{name}` is declared otherwise"),
@@ -75,6 +85,7 @@ pub(super) fn weakenings(old: &Model, new: &Model) -> Vec<Weakening> {
             Weakening::Deny,
             &mut found,
         );
+        questions(old, new, &mut found);
     }
     for (key, _) in changed(&old.upstreams, &new.upstreams) {
         let port = key.port.map(|port| format!(":{port}")).unwrap_or_default();
@@ -88,6 +99,37 @@ pub(super) fn weakenings(old: &Model, new: &Model) -> Vec<Weakening> {
     found.extend(changed(&old.servers, &new.servers).map(|server| Weakening::Server(server.name.clone())));
     found.dedup();
     found
+}
+
+/// What was asked about must be denied, or asked about, still: of the same approver, in the same way.
+fn questions(old: &Model, new: &Model, found: &mut Vec<Weakening>) {
+    let stops = |rule: &&Rule| rule.effect == Effect::Deny && !rule.monitor || rule.ask.is_some();
+    let stops: Vec<Rule> = new.rules.iter().filter(stops).map(as_written).collect();
+    let asked: Vec<Rule> = old.rules.iter().filter(|rule| rule.ask.is_some()).map(asks::question).collect();
+    uncovered(asked.iter(), stops.iter(), asks_all, Weakening::Ask, found);
+    let told =
+        |model: &Model| model.rules.iter().filter_map(|rule| Some((rule.when.clone(), rule.ask.clone()?))).collect();
+    let [before, after]: [Vec<(Conditions, Box<str>)>; 2] = [told(old), told(new)];
+    let mut names = before.iter().chain(&after).map(|(_, name)| name);
+    let first = names.next();
+    // The first of them in the file is asked.
+    if before != after && !before.is_empty() && names.any(|name| Some(name) != first) {
+        found.push(Weakening::Approvers);
+    }
+    for approver in &old.approvers {
+        if new.approvers.iter().any(|other| other.name == approver.name && other != approver) {
+            found.push(Weakening::Approver(approver.name.clone()));
+        }
+    }
+}
+
+fn as_written(rule: &Rule) -> Rule {
+    if rule.ask.is_some() { asks::question(rule) } else { rule.clone() }
+}
+
+/// Whether a deny or a question of the new policy stops all that a question of the old did.
+fn asks_all(new: &Rule, old: &Rule) -> bool {
+    (new.ask.is_none() || new.ask == old.ask) && denies_all(new, old)
 }
 
 /// What stands in one list and not in the other.
@@ -106,7 +148,7 @@ fn uncovered<'r>(
 ) {
     let others: Vec<&Rule> = others.collect();
     // Most rules of most reloads have not changed.
-    let same: HashSet<(&Conditions, Limit)> = others.iter().map(|rule| (&rule.when, limit(rule))).collect();
+    let same: HashSet<(&Conditions, Limit<'_>)> = others.iter().map(|rule| (&rule.when, limit(rule))).collect();
     let changed: Vec<&Rule> = rules.filter(|rule| !same.contains(&(&rule.when, limit(rule)))).collect();
     if changed.len().saturating_mul(others.len()) > limits::POLICY_LINT_PAIRS_MAX {
         return found.push(Weakening::Many);
@@ -115,10 +157,10 @@ fn uncovered<'r>(
     found.extend(lost.map(|rule| weakening(rule.name.clone())));
 }
 
-type Limit = Option<(u32, super::rate::Period)>;
+type Limit<'r> = (Option<&'r str>, Option<(u32, super::rate::Period)>);
 
-fn limit(rule: &Rule) -> Limit {
-    rule.rate.as_ref().map(|rate| (rate.count, rate.per))
+fn limit(rule: &Rule) -> Limit<'_> {
+    (rule.ask.as_deref(), rule.rate.as_ref().map(|rate| (rate.count, rate.per)))
 }
 
 /// Whether a deny of the new policy stops all that one of the old did.

@@ -49,6 +49,9 @@ fn print_text(explanation: &Explanation, policy: &Policy) -> io::Result<()> {
     let recorded = if explanation.enforced { "" } else { ", which is recorded and not enforced" };
     writeln!(out, "{bold}{verdict}{plain}{by}{recorded}")?;
     let mut line = |key: &str, value: &str| writeln!(out, "  {key:<8} {value}");
+    if let Some(approver) = &explanation.asks {
+        line("asks", &format!("`{approver}`, each time: without its leave the answer is deny"))?;
+    }
     if let Some(reason) = &explanation.reason {
         line("reason", reason)?;
     }

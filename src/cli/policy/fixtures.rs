@@ -29,6 +29,9 @@ struct Expected {
     #[serde(default, deserialize_with = "asked")]
     rule: Option<Option<String>>,
     enforced: Option<bool>,
+    /// Not asked, nobody, or this approver.
+    #[serde(default, deserialize_with = "asked")]
+    asks: Option<Option<String>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -38,7 +41,7 @@ enum VerdictWord {
     Deny,
 }
 
-/// Tells `rule: null` from no `rule`.
+/// Tells `rule: null` from no `rule`, and `asks: null` from no `asks`.
 fn asked<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
     Option::<String>::deserialize(deserializer).map(Some)
 }
@@ -67,7 +70,7 @@ pub(super) fn run(policy: &Policy, files: &[PathBuf]) -> ExitCode {
             file.display(),
             fixture.name,
             fixture.expect.describe(),
-            describe(found.verdict, Some(found.rule.as_deref()), Some(found.enforced))
+            describe(found.verdict, Some(found.rule.as_deref()), Some(found.enforced), Some(found.asks.as_deref()))
         );
         if let Some(code) = finish(writeln!(out, "{line}")) {
             return code;
@@ -105,10 +108,12 @@ impl Expected {
         self.verdict.word() == found.verdict
             && self.rule.as_ref().is_none_or(|rule| *rule == found.rule)
             && self.enforced.is_none_or(|enforced| enforced == found.enforced)
+            && self.asks.as_ref().is_none_or(|asks| *asks == found.asks)
     }
 
     fn describe(&self) -> String {
-        describe(self.verdict.word(), self.rule.as_ref().map(Option::as_deref), self.enforced)
+        let asks = self.asks.as_ref().map(Option::as_deref);
+        describe(self.verdict.word(), self.rule.as_ref().map(Option::as_deref), self.enforced, asks)
     }
 }
 
@@ -121,12 +126,13 @@ impl VerdictWord {
     }
 }
 
-fn describe(verdict: &str, rule: Option<Option<&str>>, enforced: Option<bool>) -> String {
+fn describe(verdict: &str, rule: Option<Option<&str>>, enforced: Option<bool>, asks: Option<Option<&str>>) -> String {
     let by = match rule {
         None => String::new(),
         Some(None) => " by no rule".to_owned(),
         Some(Some(rule)) => format!(" by `{rule}`"),
     };
     let watched = if enforced == Some(false) { ", not enforced" } else { "" };
-    format!("{verdict}{by}{watched}")
+    let asks = asks.flatten().map(|approver| format!(", asks `{approver}`")).unwrap_or_default();
+    format!("{verdict}{by}{watched}{asks}")
 }

@@ -264,6 +264,7 @@ fn refused(code: &'static str, error: &dyn fmt::Display) -> Box<Explanation> {
         reason: Some(error.to_string()),
         remedy: None,
         code: Some(code),
+        asks: None,
         matched: Vec::new(),
         missed: None,
     })

@@ -284,7 +284,18 @@ impl Policy {
             false => (Verdict::Deny, self.mode() == Mode::Enforce),
         };
         let Ruling { rule, code, limit, .. } = ruling;
-        Decision { verdict, enforced, rule, code, allow: None, limit, address: subject.dialled(), policy: self }
+        Decision {
+            verdict,
+            enforced,
+            rule,
+            code,
+            ask: None,
+            asks: None,
+            allow: None,
+            limit,
+            address: subject.dialled(),
+            policy: self,
+        }
     }
 
     /// [`super::explain`] for AGT: AGT's policies have no nearest allow, since order carries meaning in them.
@@ -299,6 +310,7 @@ impl Policy {
             reason: decision.rule.and_then(|rule| rule.reason).map(str::to_owned),
             remedy: decision.rule.and_then(|rule| rule.remedy).map(str::to_owned),
             code: decision.code.map(|code| code.as_str()),
+            asks: None,
             matched,
             missed: None,
         }

@@ -1,8 +1,8 @@
 //! The native language: a YAML tree in, a checked [`Model`] out, with every problem named and placed.
 //!
-//! A key that is not known is an error, never ignored: a misspelt condition would otherwise widen its rule. Keys of the contract that
-//! this version does not evaluate are refused by name.
+//! A key that is not known is an error, never ignored: a misspelt condition would otherwise widen its rule.
 
+mod approvals;
 mod hosts;
 mod matchers;
 mod messages;
@@ -24,7 +24,8 @@ use crate::limits;
 
 pub(super) use hosts::Groups;
 
-const KEYS: [&str; 8] = ["ringfence", "mode", "default", "hosts", "upstreams", "mcp_servers", "rules", "tls"];
+const KEYS: [&str; 9] =
+    ["ringfence", "mode", "default", "hosts", "upstreams", "mcp_servers", "approvals", "rules", "tls"];
 
 /// The keys of a policy text, native or not. Problems go to `problems`.
 pub(super) fn open(text: &str, problems: &mut Problems) -> Option<Vec<Entry>> {
@@ -79,6 +80,9 @@ fn read_entries(entries: &[Entry], problems: &mut Problems) -> Model {
     if let Some(entry) = find("mcp_servers") {
         model.servers = messages::servers(&entry.node, problems);
     }
+    if let Some(entry) = find("approvals") {
+        model.approvers = approvals::read(&entry.node, problems);
+    }
     if let Some(entry) = find("tls") {
         model.passthrough_place = entry.place;
         model.passthrough = messages::passthrough(&entry.node, &mut groups, problems);
@@ -94,6 +98,9 @@ fn read_entries(entries: &[Entry], problems: &mut Problems) -> Model {
     }
     groups.warn_unused(problems);
     messages::warn_unknown(&model.rules, &model.servers, problems);
+    let declared = find("approvals").map(|entry| &entry.node.value);
+    let declared = if let Some(Value::Map(entries)) = declared { entries.as_slice() } else { &[] };
+    approvals::settle(&model.rules, &model.approvers, declared, problems);
     settle(&mut model, problems);
     model
 }
@@ -128,7 +135,7 @@ fn version(entry: Option<&Entry>, problems: &mut Problems) {
 
 /// The keys of each part of the language, by the name of the type that stands for it in the schema.
 #[cfg(test)]
-pub(super) fn keys() -> [(Option<&'static str>, &'static [&'static str]); 7] {
+pub(super) fn keys() -> [(Option<&'static str>, &'static [&'static str]); 8] {
     [
         (None, &KEYS),
         (Some("Rule"), &rules::KEYS),
@@ -137,10 +144,11 @@ pub(super) fn keys() -> [(Option<&'static str>, &'static [&'static str]); 7] {
         (Some("McpServer"), &messages::SERVER),
         (Some("When"), &moments::KEYS),
         (Some("Upstream"), &upstreams::KEYS),
+        (Some("Approver"), &approvals::KEYS),
     ]
 }
 
-/// Refuses a key that is unknown, or known but not evaluated by this version.
+/// Refuses a key that is unknown, or (one of `later`) known but not evaluated by this version.
 pub(crate) fn refuse_unknown(entry: &Entry, known: &[&str], later: &[&str], of: &str, problems: &mut Problems) {
     let key = entry.key.as_str();
     if known.contains(&key) {

@@ -7,15 +7,13 @@ use super::super::problem::{Place, Problems};
 use super::super::subject::Scheme;
 use super::super::yaml::{Entry, Node, Value};
 use super::matchers::Names;
-use super::{Groups, map, matchers, messages, moments, refuse_unknown, values};
+use super::{Groups, approvals, map, matchers, messages, moments, refuse_unknown, values};
 use crate::limits;
 
-pub(super) const KEYS: [&str; 19] = [
+pub(super) const KEYS: [&str; 20] = [
     "allow", "deny", "host", "port", "scheme", "cidr", "method", "access", "path", "header", "query", "body", "mcp",
-    "args", "when", "rate", "reason", "remedy", "monitor",
+    "args", "when", "rate", "ask", "reason", "remedy", "monitor",
 ];
-/// Keys of the language that this version refuses instead of evaluating.
-const LATER: [&str; 1] = ["ask"];
 
 pub(super) fn read(node: &Node, groups: &mut Groups, problems: &mut Problems) -> Vec<Rule> {
     let Value::List(nodes) = &node.value else {
@@ -67,7 +65,7 @@ fn rule(node: &Node, groups: &mut Groups, problems: &mut Problems) -> Option<Rul
         return None;
     }
     for entry in entries {
-        refuse_unknown(entry, &KEYS, &LATER, "a rule", problems);
+        refuse_unknown(entry, &KEYS, &[], "a rule", problems);
     }
     let (effect, name, place) = effect(node.place, entries, problems)?;
     let find = |key: &str| entries.iter().find(|entry| entry.key == key);
@@ -79,8 +77,9 @@ fn rule(node: &Node, groups: &mut Groups, problems: &mut Problems) -> Option<Rul
         problems.error(entry.place, format!("`{}` belongs to an allow", entry.key), "remove it");
     }
     let rate = find("rate").and_then(|entry| moments::rate(&entry.node, problems));
+    let ask = approvals::ask(entries, effect, problems);
     let when = conditions(entries, groups, problems);
-    Some(Rule { name, effect, monitor, reason, remedy, when, rate, place })
+    Some(Rule { name, effect, monitor, reason, remedy, when, rate, ask, place })
 }
 
 fn effect(place: Place, entries: &[Entry], problems: &mut Problems) -> Option<(Effect, Box<str>, Place)> {

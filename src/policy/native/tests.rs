@@ -161,10 +161,75 @@ fn refuses_upstreams_that_cannot_be_dialled() {
 }
 
 #[test]
-fn refuses_every_key_of_later_versions_by_name() {
-    let found = lines(&rule("ask: someone"));
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].contains("p.yaml:4:5: error: `ask` is not supported by this version yet"), "{found:?}");
+fn an_approver_is_declared_and_asked_in_one_way() {
+    let text = |approvals: &str, rest: &str| {
+        format!(
+            "ringfence: v1\nmcp_servers: {{ s: {{ stdio: s }} }}\napprovals: {{ {approvals} }}\nrules:\n- allow: a\n  {rest}\n"
+        )
+    };
+    let asks = "ask: ann\n  mcp: { server: s }";
+    for approver in [
+        "ann: { command: [/bin/true, a, b] }",
+        "ann: { command: /bin/true, timeout: 90s }",
+        "ann: { webhook: \"https://a.example/x?y=z\", timeout: 3600, trust: ./ca.pem }",
+        "ann: { webhook: \"http://127.0.0.1:8080/\", timeout: 1h }",
+        "ann: { webhook: \"http://[::1]:8080\" }",
+    ] {
+        assert_eq!(lines(&text(approver, asks)), Vec::<String>::new(), "{approver}");
+    }
+    for (approver, part) in [
+        ("ann: {}", "the approver asks nobody"),
+        ("ann: { comand: [/bin/true] }", "(did you mean `command`?)"),
+        ("ann: { command: [/bin/true], webhook: \"https://a.example\" }", "a `command` or a `webhook`"),
+        ("ann: { command: [] }", "an empty `command` never matches"),
+        ("ann: { command: [approve] }", "`approve` is no absolute path of a program"),
+        ("ann: { command: [/bin/true], trust: x }", "`trust` is for a `webhook`"),
+        ("ann: { webhook: \"http://a.example/\" }", "could be answered by anyone on the way (write `https://`;"),
+        ("ann: { webhook: \"http://10.0.0.1/\" }", "could be answered by anyone on the way"),
+        ("ann: { webhook: \"http://localhost/\", trust: x }", "`trust` is for a `webhook` with `https://`"),
+        ("ann: { webhook: \"https://u@a.example/\" }", "is no URL of a webhook"),
+        ("ann: { webhook: a.example }", "is no URL of a webhook"),
+        (
+            "ann: { command: [/bin/true], timeout: 2h }",
+            "`timeout` is a time to wait, found the text `2h` (write it as `5m`, up to 60m)",
+        ),
+        ("ann: { command: [/bin/true], timeout: 0 }", "`timeout` is a time to wait, found the number `0`"),
+        ("\"a b\": { command: [/bin/true] }, ann: { command: [/bin/true] }", "`a b` is no name for an approver"),
+    ] {
+        let found = lines(&text(approver, asks));
+        assert_eq!(found.len(), 1, "{approver}: {found:?}");
+        assert!(
+            found[0].contains("p.yaml:3:") && found[0].contains(": error: ") && found[0].contains(part),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_rule_asks_somebody_who_is_declared_about_messages_to_the_server() {
+    let approvals = "approvals: { ann: { command: [/bin/true] } }\n";
+    let text = |rest: &str| {
+        format!("ringfence: v1\nmcp_servers: {{ s: {{ stdio: s }} }}\n{approvals}rules:\n- allow: a\n  {rest}\n")
+    };
+    for (rest, part) in [
+        (
+            "ask: anne\n  mcp: { server: s }",
+            "p.yaml:5:3: error: `a` asks `anne`, whom `approvals` does not declare (did you mean `ann`?)",
+        ),
+        ("ask: somebody\n  mcp: { server: s }", "does not declare (declare it under `approvals:`)"),
+        ("ask: ann\n  host: a.example", "p.yaml:6:3: error: `ask` is about an MCP message (add `mcp:"),
+        ("ask: ann\n  mcp: { server: s }\n  rate: 1/hour", "p.yaml:8:3: error: `rate` and `ask` do not go together"),
+        (
+            "ask: ann\n  mcp: { server: s, method: \"*/*\" }",
+            "`a` asks about messages to the client, which are not held",
+        ),
+        ("ask: [ann]\n  mcp: { server: s }", "`ask` is a text, found a list"),
+    ] {
+        let found = lines(&text(rest));
+        assert!(found.iter().any(|line| line.contains(": error: ") && line.contains(part)), "{rest}: {found:?}");
+    }
+    let found = lines(&text("mcp: { server: s }"));
+    assert_eq!(found, ["p.yaml:3:14: warning: no rule asks `ann` (remove it, or name it in a rule: `ask: NAME`)"]);
 }
 
 #[test]

@@ -78,6 +78,7 @@ fn path_text(dice: &mut Dice<'_>, segments: &[&str]) -> String {
 pub(super) fn policy_text(dice: &mut Dice<'_>) -> String {
     let mut text = String::from("ringfence: v1\n");
     let _ = writeln!(text, "default: {}", if dice.chance(3) { "allow" } else { "deny" });
+    text.push_str("approvals: { ann: { command: [/bin/true] }, bob: { webhook: \"https://bob.example/\" } }\n");
     let _ = writeln!(text, "mode: {}", if dice.chance(6) { "monitor" } else { "enforce" });
     let rules = match dice.roll(8) {
         0 => 700,
@@ -93,11 +94,15 @@ pub(super) fn policy_text(dice: &mut Dice<'_>) -> String {
         if deny && dice.chance(3) {
             text.push_str("    monitor: true\n");
         }
-        if !deny && dice.chance(9) {
+        let rated = !deny && dice.chance(9);
+        if rated {
             text.push_str("    rate: 10/minute\n");
         }
         conditions(dice, plain, &mut text);
-        named_conditions(dice, plain, &mut text);
+        let message = named_conditions(dice, plain, &mut text);
+        if message && !deny && !rated && dice.chance(2) {
+            let _ = writeln!(text, "    ask: {}", dice.pick(&["ann", "bob"]));
+        }
     }
     text
 }
@@ -233,10 +238,11 @@ const RESOURCES: [&str; 3] = ["file:///w/a", "file:///x", "file:///w/**"];
 const URIS: [&str; 3] = ["file:///w/a", "file:///w/../a", "file:///x"];
 const AGENTS: [&str; 4] = ["coder", "bot", "coder-2", "coder*"];
 
-/// Conditions on named values, messages and moments.
-fn named_conditions(dice: &mut Dice<'_>, plain: bool, text: &mut String) {
+/// Conditions on named values, messages and moments. Whether the rule is about messages to the server, so that it can ask.
+fn named_conditions(dice: &mut Dice<'_>, plain: bool, text: &mut String) -> bool {
     let rare = if plain { 12 } else { 5 };
     let message = dice.chance(4);
+    let mut to_server = true;
     for (key, slash) in [("header", ""), ("query", ""), ("body", "/"), ("args", "")] {
         if key == "args" && !message || !dice.chance(rare) {
             continue;
@@ -255,7 +261,11 @@ fn named_conditions(dice: &mut Dice<'_>, plain: bool, text: &mut String) {
         match dice.roll(6) {
             0 | 1 => parts.push(format!("tool: [\"{}\", \"{}\"]", dice.pick(&TOOLS), dice.pick(&TOOLS))),
             2 => parts.push(format!("resource: \"{}\"", dice.pick(&RESOURCES))),
-            3 => parts.push(format!("method: [{}, \"t*/**\"]", dice.pick(&METHODS_MCP))),
+            3 => {
+                let method = dice.pick(&METHODS_MCP);
+                to_server = !method.starts_with("sampling");
+                parts.push(format!("method: [{method}, \"t*/**\"]"));
+            }
             4 => parts.push("prompt: p".to_owned()),
             _ => {}
         }
@@ -278,6 +288,7 @@ fn named_conditions(dice: &mut Dice<'_>, plain: bool, text: &mut String) {
         };
         let _ = writeln!(text, "    when: {{ {when} }}");
     }
+    message && to_server
 }
 
 /// Values by name, owned.

@@ -21,13 +21,22 @@ pub(super) fn outcome(policy: &Policy, subject: &Subject<'_>) -> Outcome {
     let allow = inside.or_else(|| all().find(|rule| rule.effect == Effect::Allow));
     let admitted = allow.is_some() || policy.default_effect() == Effect::Allow;
     let enforce = policy.mode() == Mode::Enforce;
+    let asks = policy.rules().iter().find(|rule| asks(rule, subject)).filter(|_| enforce && admitted && deny.is_none());
     let (verdict, enforced, rule) = match (deny, watch) {
         (Some(deny), _) => (Verdict::Deny, enforce, Some(deny)),
         (None, Some(watch)) if admitted => (Verdict::Deny, false, Some(watch)),
-        _ if admitted => (Verdict::Allow, true, allow),
+        _ if admitted => (Verdict::Allow, true, asks.or(allow)),
         _ => (Verdict::Deny, enforce, None),
     };
-    Outcome { verdict, enforced, rule: rule.map(|rule| rule.name.to_string()) }
+    let ask = asks.and_then(|rule| rule.ask.as_deref()).map(str::to_owned);
+    Outcome { verdict, enforced, rule: rule.map(|rule| rule.name.to_string()), ask }
+}
+
+/// A rule asks about what it would stop as a deny, wherever it goes: no handshakes and no lists.
+fn asks(rule: &Rule, subject: &Subject<'_>) -> bool {
+    let mut stop = Rule { effect: Effect::Deny, ..rule.clone() };
+    stop.when.blocks = None;
+    rule.ask.is_some() && subject.mcp.is_some_and(|mcp| mcp.declared && !opens(&mcp)) && matches(&stop, subject)
 }
 
 fn matches(rule: &Rule, subject: &Subject<'_>) -> bool {

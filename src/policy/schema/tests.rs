@@ -61,6 +61,7 @@ fn the_schema_refuses_what_the_reader_refuses() {
         "allow: a\n  rate: 10/min",
         "allow: a\n  when: { days: monday }",
         "allow: a\n  host: []",
+        "allow: a\n  mcp: { server: s }\n  ask: [x]",
     ] {
         let text = format!("ringfence: v1\nrules:\n- {rule}\n");
         assert!(!validator.is_valid(&json(&text)), "{rule}");

@@ -36,6 +36,24 @@ fn what_only_takes_away_weakens_nothing() {
 }
 
 #[test]
+fn what_was_asked_about_is_asked_about_still_or_denied() {
+    let head = "approvals: { ann: { command: [/bin/a] }, bob: { command: [/bin/b] } }\n";
+    let rules = |rules: &str| format!("{head}rules:\n- allow: all\n  mcp: {{ server: s }}\n{rules}");
+    let old = rules("- allow: push\n  mcp: { server: s, tool: push }\n  ask: ann\n");
+    for new in [
+        rules("- allow: more\n  mcp: { server: s, tool: \"p**\" }\n  ask: ann\n"),
+        rules("- deny: push\n  mcp: { server: s, tool: push }\n"),
+    ] {
+        assert_eq!(weakenings(&old, &new), NONE, "{new}");
+    }
+    let gone = "what `push` asked about goes without its approver's leave";
+    assert_eq!(weakenings(&old, &rules("")), [gone]);
+    let another = rules("- allow: push\n  mcp: { server: s, tool: push }\n  ask: bob\n");
+    assert_eq!(weakenings(&old, &another), [gone, "another approver may be asked than before"]);
+    assert_eq!(weakenings(&old, &old.replace("/bin/a", "/bin/c")), ["the approver `ann` is asked otherwise"]);
+}
+
+#[test]
 fn each_way_of_weakening_is_named() {
     let old = "rules:\n- allow: a\n  host: a.example\n  rate: 10/minute\n- allow: i\n  host: i.example\n  cidr: 10.0.0.0/8\n- deny: d\n  path: /x/**\n";
     let with = |change: &str, to: &str| weakenings(old, &old.replace(change, to));
