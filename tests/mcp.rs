@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in tests a broken assumption is a failure")]
 
+#[path = "mcp/approvals.rs"]
+mod approvals;
 #[path = "mcp/examples.rs"]
 mod examples;
 #[path = "mcp/http.rs"]

@@ -108,6 +108,7 @@ fn serve(args: McpArgs) -> ExitCode {
         pins: args.server.is_some() || policy.mcp_stdio_server(&called).is_some(),
         command: args.command,
         policy,
+        folder: args.policy.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned(),
         server,
         audit: args.audit.unwrap_or_else(|| state.join("audit").join(run_id())),
         state,

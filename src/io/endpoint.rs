@@ -4,6 +4,7 @@
 //! message by message. It knows nothing of how messages are decided; [`crate::io::mcp`] does. What comes back is in [`response`].
 
 mod answers;
+mod asking;
 mod back;
 mod elsewhere;
 mod events;
@@ -39,6 +40,8 @@ use crate::policy::{Direction, Look, Mcp, Permit, Policy, Scheme, Subject, Vette
 
 pub(crate) use self::elsewhere::may_be_mcp;
 
+pub(crate) use self::asking::{Asking, Begun};
+
 use self::answers::{Owner, header_error};
 use self::sessions::Sessions;
 use self::streams::{Reserved, Streams, Target};
@@ -54,6 +57,8 @@ pub(crate) struct Message {
     started: Instant,
     version: Version,
     persistent: bool,
+    /// Where the client's answer has begun already.
+    pub(crate) begun: Begun,
 }
 
 /// Where a conversation takes place, as far as its answers are decided and recorded by it.
@@ -153,7 +158,13 @@ impl Connection {
                 let vetted = vetted.into_inner();
                 self.message_admitted(request, Admitted { permit, session, told, place }, way, (vetted, text))
             }
-            Err(judged) => judged,
+            Err(judged) => {
+                if let (Judged::Ask(_), Way::Pooled(route, upstream)) = (&judged, way) {
+                    // Kept for whoever needs it while somebody is asked.
+                    worker.pool.borrow_mut().put(route, upstream);
+                }
+                judged
+            }
         }
     }
 
@@ -269,10 +280,11 @@ impl Connection {
             let cause = "the stream has ended";
             return Err(self.malformed(404, "session_unknown", &cause, Some((request.head, request.target))));
         }
-        match (session.client_sent(&carrier, text), &body) {
+        match (session.sent(&carrier, text, request.known.leave.take()), &body) {
             (FromClient::Forward { permit, told }, body) => {
                 if let Some(body) = body {
                     owner.note_answers(body);
+                    asking::cancel(body, &place.key(&arrival.agent));
                 }
                 Ok((permit, session, told))
             }
@@ -281,6 +293,14 @@ impl Connection {
                     owner.release(body);
                 }
                 Err(self.refuse_message(request, place, refusal))
+            }
+            (FromClient::Ask(held), body) => {
+                if let Some(body) = body.as_ref().filter(|_| reserved == Reserved::Yes) {
+                    owner.release(body);
+                }
+                // In the older transport a POST is never answered by more than that it was taken.
+                let takes_events = place.older.is_none() && takes_events(request);
+                Err(Judged::Ask(Box::new(Asking { held, key: place.key(&arrival.agent), takes_events })))
             }
         }
     }
@@ -369,6 +389,7 @@ impl Connection {
             started: request.started,
             version: request.head.version,
             persistent: framing::persistent(request.head.version, &request.head.headers) && !self.worker.stopping(),
+            begun: None,
         }))
     }
 
@@ -435,6 +456,13 @@ fn vet_each(
         }
     }
     if kept.is_empty() { Err(refused) } else { Ok(()) }
+}
+
+/// Whether an answer may come as an event stream.
+fn takes_events(request: &Request<'_>) -> bool {
+    let accept = request.head.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("accept"));
+    let mut kinds = accept.flat_map(|(_, value)| value.split(|octet| *octet == b','));
+    request.head.version == Version::Http11 && kinds.any(|kind| media::is(kind.trim_ascii(), "text/event-stream"))
 }
 
 type Weighed = (Permit, Session, Vec<Credit>);

@@ -187,7 +187,7 @@ impl Connection {
             }
             Judged::Refused { body, close } => self.refused(body, close).await,
             Judged::Tunnel(host, port) => Next::Tunnel(host, port),
-            Judged::Resolve(_) | Judged::Hold(_) => Next::Close,
+            Judged::Resolve(_) | Judged::Hold(_) | Judged::Ask(_) => Next::Close,
         }
     }
 
@@ -198,7 +198,8 @@ impl Connection {
         #[cfg(test)]
         crate::io::tests::fault_before_the_decision(&head);
         let mut known = Known::default();
-        let judged = loop {
+        let mut begun = None;
+        let mut judged = loop {
             // With `on_full: block` a request waits here until it can be recorded; else nothing does.
             self.worker.producer.room().await;
             match self.judge(&head, started, &known) {
@@ -208,9 +209,25 @@ impl Connection {
                     // Boxed, so that exchanges without one do not carry its size.
                     known.held = Some(Box::new(Box::pin(self.hold(hold)).await));
                 }
+                Judged::Ask(asking) => {
+                    head = head.settled();
+                    let (leave, has_begun) = Box::pin(self.ask_somebody(&asking)).await;
+                    known.leave.set(Some(leave));
+                    begun = has_begun;
+                    // That may have taken minutes, and another policy may be in force.
+                    known.resolved = None;
+                }
                 judged => break judged,
             }
         };
+        match (&mut judged, begun) {
+            (Judged::Message(message), begun) => message.begun = begun,
+            (Judged::Refused { close, .. }, Some(id)) => {
+                self.refuse_in_events(&id);
+                *close = true;
+            }
+            _ => {}
+        }
         if matches!(judged, Judged::Forward(_) | Judged::Message(_)) {
             self.asked.clear();
             self.asked.extend_from_slice(&head);

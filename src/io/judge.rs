@@ -2,16 +2,18 @@
 //!
 //! What was decided is what is recorded and what is written for the origin, because all three come from one parse on one stack frame.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
 use crate::audit::{Credit, DecisionFacts, Inspected, Protocol, Query, Verdict};
 use crate::io::clock;
-use crate::io::endpoint::{self, Message};
+use crate::io::endpoint::{self, Asking, Message};
 use crate::io::facts::{Fields, Parameters};
 use crate::io::flow::Connection;
 use crate::io::held::{self, Found, Held, Hold, Values, Want};
+use crate::io::mcp::Leave;
 use crate::io::vet::Way;
 use crate::io::via;
 use crate::parse::framing::{self, Framing};
@@ -29,6 +31,8 @@ pub(crate) type Resolution = Result<Vec<IpAddr>, &'static str>;
 pub(crate) struct Known {
     pub(crate) resolved: Option<Resolution>,
     pub(crate) held: Option<Box<Held>>,
+    /// What somebody has said to the message, to be used once.
+    pub(crate) leave: Cell<Option<Leave>>,
 }
 
 /// What a head came to.
@@ -38,6 +42,8 @@ pub(crate) enum Judged {
     Resolve(Box<str>),
     /// The body is needed first; nothing was recorded.
     Hold(Hold),
+    /// Somebody's leave is needed first; nothing was recorded.
+    Ask(Box<Asking>),
     /// The answer stands in `out`. `body`: request body bytes may still be arriving.
     Refused { body: bool, close: bool },
     /// A CONNECT to this authority is granted.
@@ -220,6 +226,11 @@ impl Connection {
         }
         let policy = self.worker.policy();
         match endpoint::server(&policy, self.arrival.scheme, request) {
+            // Somebody was asked about a message that the policy does not take for one any more.
+            Ok(None) if request.known.leave.take().is_some() => {
+                let cause = "the policy has changed while somebody was asked";
+                return self.malformed(403, "approval_unavailable", &cause, Some((request.head, request.target)));
+            }
             Ok(None) => {}
             Ok(Some(found)) => return self.message(request, &policy, &found),
             Err(()) => {

@@ -3,7 +3,7 @@
 //! Read [`flow`] first: it is one connection from top to bottom. Around it: [`worker`] accepts, [`admit`] opens TLS, [`judge`] decides and
 //! records, [`vet`] finds the way there, [`refuse`] says no, [`forward`], [`exchange`] and [`relay`] move bytes, [`upstream`] dials. [`engine`] is what all of them wait on, [`netns`] is the fence around the
 //! program, [`resolver`] answers its DNS queries, and the [`office`] does what would block a worker.
-//! [`metrics`] counts, [`status`] says how the proxy is, and [`admin`] answers who asks for either.
+//! [`approval`] asks for somebody's leave, [`metrics`] counts, [`status`] says how the proxy is, and [`admin`] answers who asks for either.
 
 pub mod admin;
 pub mod doctor;
@@ -21,6 +21,7 @@ pub mod stdio;
 
 mod admit;
 mod anchor;
+mod approval;
 mod canary;
 mod census;
 mod clock;

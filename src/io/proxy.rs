@@ -105,8 +105,9 @@ impl Proxy {
         let Options { settings, state, container, engine } = options;
         let system = Trust::system();
         let pins = Arc::new(Pins::under(&state));
-        let ruling =
-            reload::read(&settings.policy, &settings.agt_unsupplied, &system, &pins).map_err(ProxyError::Policy)?;
+        let ruling = reload::read(&settings.policy, &settings.agt_unsupplied, &system, &pins)
+            .and_then(|ruling| reload::guarded(ruling, settings.neighbours()));
+        let ruling = ruling.map_err(ProxyError::Policy)?;
         speak_of(&ruling);
         let authority = Authority::open(&settings.ca.dir).map_err(ProxyError::Mint)?;
         if let Some(bundle) = &settings.ca.bundle {
@@ -193,7 +194,8 @@ impl Proxy {
     /// Puts the policy file as it is now in force; a bad one changes nothing and is told of.
     fn reload(&mut self, watch: &mut Watch) {
         let unsupplied = &self.settings.agt_unsupplied;
-        let detail = match reload::read(&self.settings.policy, unsupplied, &self.system, &self.pins) {
+        let read = reload::read(&self.settings.policy, unsupplied, &self.system, &self.pins);
+        let detail = match read.and_then(|ruling| reload::guarded(ruling, self.settings.neighbours())) {
             Ok(ruling) => {
                 speak_of(&ruling);
                 let weaker = reload::weakened(&self.policy, &ruling.policy);

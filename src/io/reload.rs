@@ -6,12 +6,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::config::{self, Neighbours};
 use crate::io::mcp::pins::Pins;
 use crate::io::tls::Trust;
 use crate::io::upstream::Identities;
 use crate::io::{companions, facts};
 use crate::limits::WEAKENINGS_TOLD_MAX;
-use crate::policy::Policy;
+use crate::policy::{ApproverWay, Policy};
 
 /// A policy with what it calls for.
 pub(crate) struct Ruling {
@@ -80,9 +81,25 @@ pub(crate) fn read(file: &Path, unsupplied: &[String], system: &Trust, pins: &Pi
     }
     pins.cover(&policy).map_err(|error| vec![error.to_string()])?;
     let folder = file.parent().unwrap_or(Path::new(""));
-    let identities =
-        Identities::read(&policy, folder, system).map_err(|error| vec![format!("{name}: upstreams: {error}")])?;
+    let identities = Identities::read(&policy, folder, system).map_err(|error| vec![format!("{name}: {error}")])?;
     Ok(Ruling { policy: Arc::new(policy), identities: Arc::new(identities), warnings: problems })
+}
+
+/// Refuses a policy that asks a program which an agent's user could write, and so approve everything with.
+///
+/// # Errors
+/// Which program, and how it is open.
+pub(crate) fn guarded(ruling: Ruling, neighbours: Neighbours) -> Result<Ruling, Vec<String>> {
+    let programs = ruling.policy.approvers().iter().filter_map(|approver| match &approver.way {
+        ApproverWay::Command(words) => Some((&approver.name, Path::new(&**words.first()?))),
+        ApproverWay::Webhook(_) => None,
+    });
+    let open = |(name, program)| {
+        let exposure = config::writable_by_others(program, neighbours)?;
+        Some(format!("approvals: `{name}` asks what an agent could change: {exposure}"))
+    };
+    let open: Vec<String> = programs.filter_map(open).collect();
+    if open.is_empty() { Ok(ruling) } else { Err(open) }
 }
 
 /// In which ways `new` lets go what `old` did not, in one line for the log and the record; nothing where it is certain that there are none.

@@ -19,8 +19,8 @@ use crate::io::mint::{Authority, MintError};
 use crate::io::netns::{self, FenceError, Plan};
 use crate::io::office::Office;
 use crate::io::resolver::{Answers, Service, Stub};
-use crate::io::tls::{TlsFileError, Trust};
-use crate::io::upstream::Identities;
+use crate::io::tls::Trust;
+use crate::io::upstream::{Identities, NamedError};
 use crate::io::worker::{Handle, Seed};
 use crate::limits::CONNECTIONS_MAX;
 use crate::policy::Policy;
@@ -62,8 +62,8 @@ pub enum RunError {
     Fence(FenceError),
     /// A folder of ours cannot be made.
     Folder(PathBuf, io::Error),
-    /// A certificate file that the policy names cannot be used.
-    Tls(TlsFileError),
+    /// A certificate file or an approver that the policy names cannot be used.
+    Named(NamedError),
     /// The authority could not be made.
     Mint(MintError),
     /// The pins of tools cannot be read.
@@ -85,7 +85,7 @@ impl fmt::Display for RunError {
                 "{}: cannot be made ({error}); choose another with RINGFENCE_STATE or --audit",
                 path.display()
             ),
-            RunError::Tls(error) => write!(f, "upstreams: {error}"),
+            RunError::Named(error) => error.fmt(f),
             RunError::Mint(error) => error.fmt(f),
             RunError::Pins(error) => error.fmt(f),
             RunError::Audit(error) => error.fmt(f),
@@ -103,9 +103,9 @@ impl From<FenceError> for RunError {
     }
 }
 
-impl From<TlsFileError> for RunError {
-    fn from(error: TlsFileError) -> RunError {
-        RunError::Tls(error)
+impl From<NamedError> for RunError {
+    fn from(error: NamedError) -> RunError {
+        RunError::Named(error)
     }
 }
 

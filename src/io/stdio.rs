@@ -4,6 +4,7 @@
 //! written yet waits, bounded, and its source is not read meanwhile. The server's stderr is ours, signals and the exit status pass, and the
 //! server has no descriptor but its three. A line that is not exactly one strict text goes nowhere.
 
+mod approvals;
 mod child;
 mod lines;
 mod outlet;
@@ -16,12 +17,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::audit::{self, DecisionFacts, Mode, Nanos, OutcomeFacts, Producer, Transport, Writer, WriterOptions};
+use crate::io::approval::{ApproverError, Approvers};
 use crate::io::clock;
 use crate::io::mcp::pins::{PinError, Pins};
 use crate::io::mcp::{Carrier, FromClient, Session};
@@ -29,6 +31,7 @@ use crate::limits::{STDIO_FLUSH_WAIT, STDIO_QUEUE_BYTES_MAX};
 use crate::parse::json::Pointers;
 use crate::policy::{Host, Policy, Subject};
 
+use self::approvals::{Approvals, Settled};
 use self::child::{Child, Signals};
 use self::lines::{Line, Lines};
 use self::outlet::Outlet;
@@ -40,6 +43,8 @@ pub struct Options {
     pub command: Vec<OsString>,
     /// The compiled policy.
     pub policy: Policy,
+    /// The folder that its relative paths count from.
+    pub folder: PathBuf,
     /// The server's name, as the policy's rules have it.
     pub server: String,
     /// Whether tools are pinned; not where the name says nothing about which server it is.
@@ -63,6 +68,8 @@ pub enum StdioError {
     Unfinished(audit::WriteError, i32),
     /// The pins cannot be read.
     Pins(PinError),
+    /// Somebody whom the policy names cannot be asked.
+    Approver(ApproverError),
     /// The command cannot be started.
     Command(OsString, io::Error),
     /// A descriptor or signal could not be had.
@@ -80,6 +87,7 @@ impl fmt::Display for StdioError {
             StdioError::Audit(error) => error.fmt(f),
             StdioError::Unfinished(error, _) => write!(f, "the audit log could not be finished: {error}"),
             StdioError::Pins(error) => error.fmt(f),
+            StdioError::Approver(error) => write!(f, "approvals: {error}"),
             StdioError::Command(command, error) => write!(f, "{}: {error}", command.display()),
             StdioError::System(error) => write!(f, "the standard streams cannot be governed: {error}"),
         }
@@ -107,6 +115,7 @@ pub fn serve(options: Options) -> Result<i32, StdioError> {
     if let Some(pins) = &pins {
         pins.load(&options.server).map_err(StdioError::Pins)?;
     }
+    let approvers = Approvers::read(&options.policy, &options.folder, None).map_err(StdioError::Approver)?;
     // Before the first thread, so that every thread inherits the mask and only the descriptor sees the signals.
     let signals = Signals::new().map_err(StdioError::System)?;
     let (writer, mut seats) = Writer::start(WriterOptions {
@@ -116,7 +125,10 @@ pub fn serve(options: Options) -> Result<i32, StdioError> {
         ..WriterOptions::new(&options.audit, &options.state, 1)
     })?;
     let seat = seats.pop().ok_or(StdioError::System(io::ErrorKind::NotFound.into()))?;
-    let status = Exchange::start(&options, seat.take(), signals, pins).and_then(Exchange::run);
+    let status = Approvals::new(approvers)
+        .map_err(StdioError::System)
+        .and_then(|approvals| Exchange::start(&options, seat.take(), signals, pins, approvals))
+        .and_then(Exchange::run);
     let finished = writer.finish();
     let status = child::as_a_shell_counts(status?);
     finished.map_err(|error| StdioError::Unfinished(error, status))?;
@@ -129,6 +141,7 @@ struct Exchange<'o> {
     producer: Producer,
     arguments: Pointers,
     session: Session,
+    approvals: Approvals,
     pins: Option<Arc<Pins>>,
     signals: Signals,
     child: Child,
@@ -147,6 +160,7 @@ impl<'o> Exchange<'o> {
         producer: Producer,
         signals: Signals,
         pins: Option<Arc<Pins>>,
+        approvals: Approvals,
     ) -> Result<Exchange<'o>, StdioError> {
         let own = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map(File::from).map_err(StdioError::System);
         let (stdin, stdout) = (own(io::stdin().as_fd())?, own(io::stdout().as_fd())?);
@@ -157,6 +171,7 @@ impl<'o> Exchange<'o> {
             session: Session::new(&options.server, true, Transport::Stdio, pins.clone()),
             options,
             producer,
+            approvals,
             pins,
             signals,
             child,
@@ -178,6 +193,7 @@ impl<'o> Exchange<'o> {
         // What the server has said before its end is delivered; a child of its own that keeps the pipe open is not waited for.
         let patience = PollTimeout::try_from(STDIO_FLUSH_WAIT).unwrap_or(PollTimeout::MAX);
         self.client = None;
+        self.withdraw(true);
         while (self.server.is_some() && self.turn(PollTimeout::ZERO).map_err(StdioError::System)?)
             || (self.to_client.waiting() > 0 && self.turn(patience).map_err(StdioError::System)?)
         {}
@@ -187,6 +203,7 @@ impl<'o> Exchange<'o> {
 
     /// Waits until something can be done and does it; false when nothing could be in time.
     fn turn(&mut self, patience: PollTimeout) -> io::Result<bool> {
+        self.approvals.beats().iter().for_each(|beat| self.to_client.line(beat));
         let has_room =
             self.to_client.waiting() < STDIO_QUEUE_BYTES_MAX && self.to_server.waiting() < STDIO_QUEUE_BYTES_MAX;
         let (client, server) = (self.client.as_ref().filter(|_| has_room), self.server.as_ref().filter(|_| has_room));
@@ -196,8 +213,9 @@ impl<'o> Exchange<'o> {
             watch(&mut fds, server.map(|(file, _)| file.as_fd()), PollFlags::POLLIN),
             watch(&mut fds, self.to_client.wants(), PollFlags::POLLOUT),
             watch(&mut fds, self.to_server.wants(), PollFlags::POLLOUT),
+            watch(&mut fds, self.approvals.bell(), PollFlags::POLLIN),
         ];
-        match poll(&mut fds, patience) {
+        match poll(&mut fds, self.until_beat(patience)) {
             Ok(0) => return Ok(false),
             Err(Errno::EINTR) => return Ok(true),
             Ok(_) => {}
@@ -207,10 +225,14 @@ impl<'o> Exchange<'o> {
             let answer = place.and_then(|place| fds.get(place)).and_then(PollFd::revents);
             answer.is_some_and(|flags| !flags.is_empty())
         };
-        let [client, server, to_client, to_server] = places.map(is_ready);
+        let [client, server, to_client, to_server, bell] = places.map(is_ready);
         let signal = is_ready(Some(0));
         if signal && self.signals.pass(&self.child)? {
             self.status = self.child.ended()?;
+        }
+        if bell {
+            let answered = self.approvals.answered();
+            answered.into_iter().for_each(|settled| self.settle(settled));
         }
         if server {
             self.read_server();
@@ -221,6 +243,7 @@ impl<'o> Exchange<'o> {
         if to_client && self.to_client.write().is_err() {
             // Nobody hears the server any more: it learns that as it would without us.
             self.server = None;
+            self.withdraw(true);
             self.to_server.close_when_empty();
         }
         if to_server && self.to_server.write().is_err() {
@@ -241,6 +264,8 @@ impl<'o> Exchange<'o> {
             if lines.has_rest() {
                 self.client_sent(Line::Unusable("incomplete"));
             }
+            // Whoever could take the answer has closed.
+            self.withdraw(true);
             self.to_server.close_when_empty();
         }
     }
@@ -269,7 +294,14 @@ impl<'o> Exchange<'o> {
             Line::Text(text) => text,
             Line::Unusable(code) => return self.session.garbled_by_client(&carrier, code),
         };
-        match self.session.client_sent(&carrier, text) {
+        let became = self.session.client_sent(&carrier, text);
+        self.pass(text, became);
+        self.withdraw(false);
+    }
+
+    /// Does with a line of the client's what has become of it.
+    fn pass(&mut self, text: &[u8], became: FromClient) {
+        match became {
             FromClient::Forward { told, permit: _permit } => {
                 self.to_server.line(text);
                 for credit in told {
@@ -279,6 +311,36 @@ impl<'o> Exchange<'o> {
             }
             FromClient::Refused(refusal) if refusal.is_awaited => self.to_client.line(&refusal.answer),
             FromClient::Refused(_) => {}
+            FromClient::Ask(held) => {
+                if let Some(settled) = self.approvals.ask(&self.options.agent, *held, text) {
+                    self.settle(settled);
+                }
+            }
+        }
+    }
+
+    /// Decides a line anew to which somebody has said something.
+    fn settle(&mut self, settled: Settled) {
+        let Settled { text, id, leave } = settled;
+        let carrier = carrier(self.options, &self.producer, &self.arguments);
+        let became = self.session.client_asked(&carrier, &text, &id, leave);
+        self.pass(&text, became);
+    }
+
+    /// Nobody is asked any more about lines that were cancelled, or about any. They are on record, and nobody waits for an answer.
+    fn withdraw(&mut self, all: bool) {
+        for Settled { text, id, leave } in self.approvals.withdrawn(&self.session, all) {
+            let carrier = carrier(self.options, &self.producer, &self.arguments);
+            let _: FromClient = self.session.client_asked(&carrier, &text, &id, leave);
+        }
+    }
+
+    /// Not longer than until a client is to hear that it waits still.
+    fn until_beat(&self, patience: PollTimeout) -> PollTimeout {
+        let beat = self.approvals.until_beat().and_then(|left| PollTimeout::try_from(left + MOMENT).ok());
+        match beat {
+            Some(beat) if patience == PollTimeout::NONE || beat < patience => beat,
+            _ => patience,
         }
     }
 
@@ -301,6 +363,9 @@ impl<'o> Exchange<'o> {
         }
     }
 }
+
+/// A beat is never looked for a moment too early.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// Adds a descriptor to those that are waited for; its place.
 fn watch<'f>(fds: &mut Vec<PollFd<'f>>, fd: Option<BorrowedFd<'f>>, flags: PollFlags) -> Option<usize> {

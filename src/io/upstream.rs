@@ -4,6 +4,7 @@
 //! used again: nothing unread, nothing owed, no sign of an end.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use crate::config::Bounds;
+use crate::io::approval::{ApproverError, Approvers};
 use crate::io::engine::{self, Buf, Stream};
 use crate::io::tls::{self, Revocations, TlsFileError, Trust};
 use crate::io::transport::Transport;
@@ -63,11 +65,38 @@ pub(crate) struct DialError {
     pub(crate) detail: String,
 }
 
-/// The client configurations that the policy's `upstreams` call for, read once.
+/// The client configurations that the policy's `upstreams` call for, and those who are asked, read once.
 pub(crate) struct Identities {
     ordinary: Arc<ClientConfig>,
     special: HashMap<(Option<PathBuf>, Option<PathBuf>), Arc<ClientConfig>>,
     folder: PathBuf,
+    approvers: Approvers,
+}
+
+/// What a policy names and cannot be used.
+#[derive(Debug)]
+pub enum NamedError {
+    /// A certificate file of `upstreams` or `tls`.
+    Tls(TlsFileError),
+    /// Somebody of `approvals`.
+    Approver(ApproverError),
+}
+
+impl fmt::Display for NamedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NamedError::Tls(error) => write!(f, "upstreams: {error}"),
+            NamedError::Approver(error) => write!(f, "approvals: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for NamedError {}
+
+impl From<TlsFileError> for NamedError {
+    fn from(error: TlsFileError) -> NamedError {
+        NamedError::Tls(error)
+    }
 }
 
 /// Idle connections of one worker.
@@ -90,12 +119,13 @@ impl Identities {
     ///
     /// # Errors
     /// If a file cannot be read or used.
-    pub(crate) fn read(policy: &Policy, folder: &Path, system: &Trust) -> Result<Identities, TlsFileError> {
+    pub(crate) fn read(policy: &Policy, folder: &Path, system: &Trust) -> Result<Identities, NamedError> {
         let revocations = Revocations::read(policy.revocations().iter().map(|file| folder.join(file)))?;
         let mut identities = Identities {
             ordinary: tls::client_config(system, &revocations, None)?,
             special: HashMap::new(),
             folder: folder.to_owned(),
+            approvers: Approvers::read(policy, folder, Some(system)).map_err(NamedError::Approver)?,
         };
         for (_, upstream) in policy.upstreams() {
             let key = identities.key(upstream);
@@ -107,6 +137,11 @@ impl Identities {
             identities.special.insert(key, config);
         }
         Ok(identities)
+    }
+
+    /// Those whose leave the policy asks for.
+    pub(crate) fn approvers(&self) -> &Approvers {
+        &self.approvers
     }
 
     /// How a route is spoken to. An upstream with `trust` or `client_cert` is dialled over TLS only.

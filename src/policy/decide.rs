@@ -137,6 +137,14 @@ impl<'p> Decision<'p> {
         self.admit_asked()
     }
 
+    /// The permit for what is under way already: it was let go, and nobody is asked again.
+    ///
+    /// # Errors
+    /// The denial, if it is enforced.
+    pub fn admit_still(self) -> Result<Permit, Denial<'p>> {
+        self.admit_asked()
+    }
+
     fn admit_asked(self) -> Result<Permit, Denial<'p>> {
         if self.verdict == Verdict::Deny && self.enforced {
             return Err(Denial { rule: self.rule, code: self.code });

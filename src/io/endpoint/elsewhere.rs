@@ -114,6 +114,12 @@ impl Connection {
                 let place = self.place(request, request.host, ("POST", None, false));
                 return self.refuse_message(request, &place, refusal);
             }
+            // Only rules about declared servers ask.
+            FromClient::Ask(_) => {
+                let cause = "nobody is asked about what goes to a server that is not declared";
+                let known = Some((request.head, request.target));
+                return self.malformed(403, "approval_unavailable", &cause, known);
+            }
         };
         credits.extend(session.into_credits());
         let Some(credit) = credits.pop() else {

@@ -29,6 +29,7 @@ use crate::parse::rpc::{self, header};
 use crate::parse::sse;
 
 use super::answers::Owner;
+use super::asking::{self, Begun};
 use super::events::responses;
 use super::pieces::{Broken, Events, Pieces};
 use super::sessions::{Key, Sessions};
@@ -52,13 +53,15 @@ impl Place {
 impl Connection {
     /// Sends an admitted message and relays what the server answers.
     pub(crate) async fn converse(&mut self, message: Message, held: Option<&Held>) -> Next {
-        let Message { permit, way, mut session, mut place, told, started, version, persistent } = message;
+        let Message { permit, way, mut session, mut place, told, started, version, persistent, begun } = message;
+        // An answer that has begun ends with its connection.
+        let persistent = persistent && begun.is_none();
         let tally = Tally::default();
         let end = match self.reach(self.worker.producer.durable(), permit, way).await {
             Ok(()) => {
                 let out = std::mem::take(&mut self.out);
                 let still = Still::of(&place, held.and_then(Held::text));
-                let asking = pin!(self.ask(out, (&mut session, &mut place), &tally, (version, persistent)));
+                let asking = pin!(self.ask(out, (&mut session, &mut place), &tally, (version, persistent, &begun)));
                 or_recalled(asking, self.recalled_unless(|| self.message_still_goes(&still)), &tally).await
             }
             Err(error) => failed(error.status, error.code, error.detail),
@@ -105,6 +108,9 @@ impl Connection {
         self.out.clear();
         let End::Failed { status, code, .. } = end else { return next };
         Refusal { status, code: Some(code), close: true, ..Refusal::default() }.write(&mut self.out);
+        if let Some(id) = &begun {
+            self.refuse_in_events(id);
+        }
         self.refused(true, true).await
     }
 
@@ -113,7 +119,7 @@ impl Connection {
         out: Vec<u8>,
         (session, place): (&mut Session, &mut Place),
         tally: &Tally,
-        (version, persistent): (Version, bool),
+        (version, persistent, begun): (Version, bool, &Begun),
     ) -> End {
         let Some((_, upstream)) = &self.upstream else { return failed(502, "upstream_closed", String::new()) };
         let exchange = Exchange {
@@ -134,8 +140,8 @@ impl Connection {
             Ok((Err(error), _)) => return failed(502, "upstream_closed", error.to_string()),
             Err(_) => return failed(504, "upstream_timeout", String::new()),
         }
-        let reply =
-            Reply { connection: self, exchange: &exchange, address: upstream.vetted.address(), back: Rc::default() };
+        let address = upstream.vetted.address();
+        let reply = Reply { connection: self, exchange: &exchange, address, back: Rc::default(), begun };
         match reply.read(session, place).await {
             Ok(end) | Err(end) => end,
         }
@@ -149,6 +155,8 @@ pub(super) struct Reply<'r> {
     pub(super) address: std::net::SocketAddr,
     /// Errors that are on their way back to the server.
     pub(super) back: Rc<Cell<usize>>,
+    /// Where the client has the head of an event stream already.
+    pub(super) begun: &'r Begun,
 }
 
 impl Reply<'_> {
@@ -253,8 +261,13 @@ impl Reply<'_> {
         } else {
             Delivery::Length(shown.len() as u64)
         };
-        wire::response(head, delivery, !client, &mut out);
-        out.extend_from_slice(&shown);
+        match self.begun {
+            None => {
+                wire::response(head, delivery, !client, &mut out);
+                out.extend_from_slice(&shown);
+            }
+            Some(id) => out.extend_from_slice(&asking::last_words(id, &shown)),
+        }
         self.send(out).await?;
         self.exchange.tally.down.set(shown.len() as u64);
         let upstream = reusable && self.exchange.upstream.pending() == 0;
@@ -275,8 +288,10 @@ impl Reply<'_> {
         let mut out = Vec::new();
         let delivery = if chunks { Delivery::Chunked } else { Delivery::UntilClose };
         let client = self.exchange.persistent && chunks;
-        wire::response(head, delivery, !client, &mut out);
-        self.send(out).await?;
+        if self.begun.is_none() {
+            wire::response(head, delivery, !client, &mut out);
+            self.send(out).await?;
+        }
         let cut = |code| End::Cut { code };
         let mut decoder = sse::Decoder::new();
         let mut events = Events::default();

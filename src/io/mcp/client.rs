@@ -5,9 +5,10 @@
 
 use crate::audit::{Credit, DecisionId};
 use crate::parse::rpc::{self, Body, Call, Id, Message, RpcError, Shape, Version};
-use crate::policy::{Direction, Permit};
+use crate::policy::{Approval, Decision, Direction, Permit};
 
 use super::answer::{self, Error};
+use super::asking::{self, Held, Leave};
 use super::ruling::{About, Arguments, Finding, Objection};
 use super::{Carrier, Session};
 
@@ -23,6 +24,8 @@ pub(crate) enum FromClient {
     },
     /// It does not, and is on record as refused.
     Refused(Refusal),
+    /// It is to be held until somebody was asked, and then to be given to [`Session::client_asked`]. Nothing is on record yet.
+    Ask(Box<Held>),
 }
 
 /// Why a text does not pass, and what its sender is told.
@@ -50,14 +53,19 @@ pub(crate) enum Why {
 }
 
 /// One message and what was found about it.
-struct Judged<'b, 'p> {
-    message: &'b Message<'b>,
-    finding: Finding<'p>,
+pub(super) struct Judged<'b, 'p> {
+    pub(super) message: &'b Message<'b>,
+    pub(super) finding: Finding<'p>,
 }
 
 impl Session {
     /// A text from the client.
     pub(crate) fn client_sent(&mut self, carrier: &Carrier<'_>, bytes: &[u8]) -> FromClient {
+        self.sent(carrier, bytes, None)
+    }
+
+    /// The same of a text to which somebody has said something, perhaps.
+    pub(crate) fn sent(&mut self, carrier: &Carrier<'_>, bytes: &[u8], leave: Option<Leave>) -> FromClient {
         let body = match rpc::read(bytes, self.layout(), carrier.arguments) {
             Ok(body) => body,
             Err(error) => return FromClient::Refused(self.unreadable(carrier, bytes, &error)),
@@ -74,9 +82,13 @@ impl Session {
             };
             judged.push(Judged { message, finding });
         }
+        let approval = match self.consult(carrier, &body, &mut judged, leave) {
+            Ok(approval) => approval,
+            Err(held) => return FromClient::Ask(held),
+        };
         let mut permit = None;
         if judged.iter().all(|judged| !judged.finding.is_refused()) {
-            permit = self.admit(carrier, &mut judged);
+            permit = self.admit(carrier, &mut judged, approval);
         }
         match permit {
             Some(permit) => self.pass(carrier, &body, &judged, permit),
@@ -108,7 +120,7 @@ impl Session {
 
     fn judge<'c>(&self, carrier: &Carrier<'c>, message: &Message<'_>) -> Finding<'c> {
         match &message.shape {
-            Shape::Request(id, _) if self.asked.has(id) => Finding::refused(twice()),
+            Shape::Request(id, _) if self.asked.has(id) || self.is_held(id) => Finding::refused(twice()),
             Shape::Request(..) if self.asked.is_full() => {
                 let reason = "too many requests wait for their answers";
                 Finding::refused(Objection::new("too_many", answer::BLOCKED, reason))
@@ -117,26 +129,36 @@ impl Session {
                 let arguments = Arguments(&call.facts, call.arguments);
                 let about = About::of(Direction::ToServer, call, &arguments);
                 let objection = self.foreign(carrier, call).or_else(|| self.changed(carrier, call));
-                Finding { decision: Some(self.decide(carrier, &about)), objection }
+                Finding { decision: Some(self.decide(carrier, &about)), objection, approved: None }
             }
             // Nothing is known there of what the server has asked.
             Shape::Response(..) if !self.declared => {
-                Finding::decided(self.decide(carrier, &About::method(Direction::ToServer, "")))
+                unheld(self.decide(carrier, &About::method(Direction::ToServer, "")))
             }
             Shape::Response(id, _) => match id.as_ref().and_then(|id| self.asked_back.method(id)) {
                 // Whether the server may ask this is decided anew for the answer: it is what the server is after.
-                Some(method) => Finding::decided(self.decide(carrier, &About::method(Direction::ToClient, method))),
+                Some(method) => unheld(self.decide(carrier, &About::method(Direction::ToClient, method))),
                 None => Finding::refused(unsolicited()),
             },
         }
     }
 
     /// Takes what the decisions cost and lets the way be vetted. Nothing if one of them is refused by that; its finding then says so.
-    fn admit<'c>(&self, carrier: &Carrier<'c>, judged: &mut [Judged<'_, 'c>]) -> Option<Permit> {
+    fn admit<'c>(
+        &self,
+        carrier: &Carrier<'c>,
+        judged: &mut [Judged<'_, 'c>],
+        mut approval: Option<Approval>,
+    ) -> Option<Permit> {
         let mut last = None;
         for judged in judged {
             let permit = loop {
-                let permit = judged.finding.decision?.admit().ok()?;
+                let Some(permit) = self.permit(judged, &mut approval) else {
+                    if judged.finding.asks().is_some() {
+                        judged.finding.objection = Some(asking::is_anothers());
+                    }
+                    return None;
+                };
                 if let Err(code) = (carrier.vet)(&permit) {
                     let reason = "the address of the server is refused";
                     judged.finding.objection = Some(Objection::new(code, answer::BLOCKED, reason));
@@ -154,6 +176,20 @@ impl Session {
             last = Some(permit);
         }
         last
+    }
+
+    /// The leave to let one message pass; an approval is used up by it.
+    fn permit(&self, judged: &mut Judged<'_, '_>, approval: &mut Option<Approval>) -> Option<Permit> {
+        let decision = judged.finding.decision?;
+        let Some(approver) = decision.ask else { return decision.admit().ok() };
+        let (_, digest) = judged.message.call().and_then(|call| self.action(call))?;
+        let permit = decision.admit_approved(approval.take()?, &digest).ok()?;
+        let approved = format!("approved by `{approver}`");
+        if let Some(noticed) = &mut judged.finding.objection {
+            noticed.reason = format!("{}; {approved}", noticed.reason);
+        }
+        judged.finding.approved = Some(approved);
+        Some(permit)
     }
 
     /// Everything passes: recorded, then noted as asked.
@@ -183,6 +219,9 @@ impl Session {
                 }
                 Shape::Notification(call) => {
                     // Whoever cancels wants no answer; one that comes all the same is nobody's.
+                    if let Some(id) = &call.cancels {
+                        self.held.remove(&id.clone().into_owned());
+                    }
                     if let Some(asked) = call.cancels.as_ref().and_then(|id| self.asked.take(id)) {
                         asked.end(&crate::audit::OutcomeFacts { code: Some("cancelled"), ..carrier.outcome }, 0);
                     }
@@ -247,7 +286,7 @@ impl Session {
     }
 
     /// Hands `each` to `then` as policy and record see it.
-    fn described_as<T>(&self, each: &Judged<'_, '_>, then: impl FnOnce(&About<'_>) -> T) -> T {
+    pub(super) fn described_as<T>(&self, each: &Judged<'_, '_>, then: impl FnOnce(&About<'_>) -> T) -> T {
         match &each.message.shape {
             Shape::Request(_, call) | Shape::Notification(call) => {
                 let arguments = Arguments(&call.facts, call.arguments);
@@ -283,6 +322,12 @@ fn is_same_request(one: &Message<'_>, other: &Message<'_>) -> bool {
         _ => None,
     };
     id(one).is_some_and(|first: Id<'static>| id(other) == Some(first))
+}
+
+/// What is decided about a message that nobody holds: one that takes somebody's leave does not pass.
+pub(super) fn unheld(decision: Decision<'_>) -> Finding<'_> {
+    let objection = decision.ask.map(|_| asking::cannot_be_held());
+    Finding { objection, ..Finding::decided(decision) }
 }
 
 fn twice() -> Objection {

@@ -8,6 +8,7 @@
 //! passes only to who has asked, once.
 
 mod answer;
+mod asking;
 mod book;
 mod client;
 mod lists;
@@ -19,6 +20,7 @@ mod tasks;
 mod tests;
 mod texts;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,6 +29,7 @@ use crate::parse::json::{Layout, Pointers};
 use crate::parse::rpc::{Id, Version};
 use crate::policy::{Permit, Policy, Subject};
 
+pub(crate) use self::asking::{Held, Leave};
 pub(crate) use self::client::{FromClient, Refusal, Why};
 pub(crate) use self::server::FromServer;
 
@@ -46,6 +49,8 @@ pub(crate) struct Session {
     asked: Book,
     /// What the server has asked of the client.
     asked_back: Book,
+    /// Requests of the client that wait for somebody's leave.
+    held: HashSet<Id<'static>>,
     pins: Option<Arc<Pins>>,
 }
 
@@ -73,7 +78,16 @@ impl Session {
     /// The beginning of a conversation. Without `pins` no tool is pinned.
     pub(crate) fn new(server: &str, declared: bool, transport: Transport, pins: Option<Arc<Pins>>) -> Session {
         let (asked, asked_back) = (Book::default(), Book::default());
-        Session { server: server.into(), declared, transport, version: None, asked, asked_back, pins }
+        Session {
+            server: server.into(),
+            declared,
+            transport,
+            version: None,
+            asked,
+            asked_back,
+            held: HashSet::new(),
+            pins,
+        }
     }
 
     /// The version that header fields name, where the transport has such fields.

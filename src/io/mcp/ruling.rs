@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use crate::audit::{Credit, DecisionFacts, DecisionId, Inspected, McpFacts, Nanos, Protocol, Refused, Verdict};
+use crate::io::approval;
 use crate::io::clock;
 use crate::io::judge::nanos_since;
 use crate::parse::json::{self, Facts};
@@ -36,6 +37,8 @@ pub(super) struct Finding<'p> {
     pub(super) decision: Option<Decision<'p>>,
     /// What refuses the message whatever policy says.
     pub(super) objection: Option<Objection>,
+    /// Who has agreed to it, for the record.
+    pub(super) approved: Option<String>,
 }
 
 /// A reason besides policy.
@@ -48,6 +51,8 @@ pub(super) struct Objection {
     pub(super) reason: String,
     /// False where it is recorded and the message passes.
     pub(super) enforced: bool,
+    /// Whether it is the rule that asks for it: the rule is named beside it.
+    pub(super) is_rules: bool,
 }
 
 /// The values of arguments, as policy asks for them, and the arguments as they came.
@@ -77,7 +82,7 @@ impl Lookup for Arguments<'_> {
 
 impl Objection {
     pub(super) fn new(code: &'static str, rpc: i32, reason: impl Into<String>) -> Objection {
-        Objection { code, rpc, reason: reason.into(), enforced: true }
+        Objection { code, rpc, reason: reason.into(), enforced: true, is_rules: false }
     }
 }
 
@@ -103,11 +108,11 @@ impl<'a> About<'a> {
 
 impl<'p> Finding<'p> {
     pub(super) fn decided(decision: Decision<'p>) -> Finding<'p> {
-        Finding { decision: Some(decision), objection: None }
+        Finding { decision: Some(decision), objection: None, approved: None }
     }
 
     pub(super) fn refused(objection: Objection) -> Finding<'p> {
-        Finding { decision: None, objection: Some(objection) }
+        Finding { decision: None, objection: Some(objection), approved: None }
     }
 
     /// Whether the message stays here.
@@ -124,13 +129,17 @@ impl<'p> Finding<'p> {
     /// The error that answers the message, when it stays here.
     pub(super) fn error(&self, decision: Option<DecisionId>) -> Error<'_> {
         match (&self.objection, &self.decision) {
-            (Some(objection), _) if objection.enforced => Error {
-                code: objection.rpc,
-                decision,
-                word: Some(objection.code),
-                reason: Some(&objection.reason),
-                ..Error::default()
-            },
+            (Some(objection), policy) if objection.enforced => {
+                let rule = policy.as_ref().and_then(|policy| policy.rule).filter(|_| objection.is_rules);
+                Error {
+                    code: objection.rpc,
+                    decision,
+                    rule: rule.map(|rule| rule.name),
+                    word: Some(objection.code),
+                    reason: Some(&objection.reason),
+                    remedy: rule.and_then(|rule| rule.remedy),
+                }
+            }
             (_, Some(policy)) => Error {
                 code: answer::BLOCKED,
                 decision,
@@ -156,6 +165,17 @@ impl Session {
         });
         // There is always one reading; without any there would be no leave either.
         strictest.unwrap_or_else(|| carrier.policy.decide(&Subject::EMPTY))
+    }
+
+    /// Whether several are asked about a message, each about another reading of it.
+    pub(super) fn asks_several(&self, carrier: &Carrier<'_>, about: &About<'_>) -> bool {
+        let (mut first, mut several) = (None, false);
+        self.each_reading(carrier, about, |policy, subject| {
+            if let Some(approver) = policy.decide(subject).ask {
+                several |= *first.get_or_insert(approver) != approver;
+            }
+        });
+        several
     }
 
     /// Whether a message about this could pass, whatever its arguments are.
@@ -187,7 +207,7 @@ impl Session {
         self.each_reading(carrier, about, |policy, subject| {
             goes &= policy
                 .admits_still(subject)
-                .is_none_or(|decision| decision.admit().is_ok_and(|permit| (carrier.vet)(&permit).is_ok()));
+                .is_none_or(|decision| decision.admit_still().is_ok_and(|permit| (carrier.vet)(&permit).is_ok()));
         });
         goes
     }
@@ -263,7 +283,7 @@ impl Session {
         // What policy refuses by itself is policy's, whatever else was noticed.
         let objection =
             finding.objection.as_ref().filter(|objection| objection.enforced || !finding.is_refused_by_policy());
-        let decision = finding.decision.as_ref().filter(|_| objection.is_none());
+        let decision = finding.decision.as_ref().filter(|_| objection.is_none_or(|objection| objection.is_rules));
         let rule = decision.and_then(|decision| decision.rule);
         let (verdict, enforced) = match (objection, &finding.decision) {
             (Some(objection), _) => (Verdict::Deny, objection.enforced),
@@ -287,10 +307,14 @@ impl Session {
             verdict,
             enforced,
             rule: rule.map(|rule| rule.name),
-            reason: objection.map(|objection| &*objection.reason).or(rule.and_then(|rule| rule.reason)),
+            reason: objection
+                .map(|objection| &*objection.reason)
+                .or(finding.approved.as_deref())
+                .or(rule.and_then(|rule| rule.reason)),
             code: objection
                 .map(|objection| objection.code)
-                .or(decision.and_then(|decision| decision.code).map(policy::Code::as_str)),
+                .or(decision.and_then(|decision| decision.code).map(policy::Code::as_str))
+                .or(finding.approved.as_ref().map(|_| approval::Answer::Approved.code())),
             policy: Some(*carrier.policy.digest()),
             inspected: carrier.facts.inspected | Inspected::MCP,
             decide_ns: nanos_since(carrier.started),
@@ -302,12 +326,13 @@ impl Session {
 /// How strict a decision is.
 fn rank(decision: &Decision<'_>) -> u8 {
     match (decision.verdict, decision.enforced) {
-        (policy::Verdict::Allow, _) => 0,
-        (policy::Verdict::Deny, false) => 1,
         (policy::Verdict::Deny, true) => rank_of_denial(),
+        _ if decision.ask.is_some() => 2,
+        (policy::Verdict::Deny, false) => 1,
+        (policy::Verdict::Allow, _) => 0,
     }
 }
 
 const fn rank_of_denial() -> u8 {
-    2
+    3
 }

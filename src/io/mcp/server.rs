@@ -11,7 +11,7 @@ use crate::parse::rpc::{self, Id, Message, Outcome, RpcError, Shape, Version};
 use crate::policy::Direction;
 
 use super::answer;
-use super::client::unsolicited;
+use super::client::{unheld, unsolicited};
 use super::ruling::{About, Arguments, Finding, Objection};
 use super::tasks::Tasks;
 use super::{Carrier, Session};
@@ -129,7 +129,7 @@ impl Session {
             let decision = self.decide(carrier, about);
             match decision.admit() {
                 Ok(permit) if !self.take(carrier, about, &permit) => {}
-                _ => return Finding::decided(decision),
+                _ => return unheld(decision),
             }
         }
     }

@@ -4,6 +4,8 @@ mod agt;
 
 use std::path::Path;
 
+mod asking;
+
 use super::*;
 use crate::audit::record::{Body, flag};
 use crate::audit::{Verdict, Writer, WriterOptions, read};
@@ -57,6 +59,7 @@ impl Talk {
                 let told = String::from_utf8(refusal.answer).unwrap();
                 Err(if refusal.is_awaited { told } else { format!("unsaid {told}") })
             }
+            FromClient::Ask(held) => Err(format!("ask {}", held.question.approver)),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Claims about one connection, each on both backends.
 
+mod approvals;
 mod bodies;
 mod bounds;
 mod doors;
