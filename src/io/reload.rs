@@ -119,6 +119,8 @@ fn stamp(file: &Path) -> Option<Stamp> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::policy;
 
@@ -146,6 +148,24 @@ mod tests {
     fn policy(rules: &str) -> Policy {
         let text = format!("ringfence: v1\nrules:\n{rules}");
         policy::load(policy::Source { name: "p", text: &text }).policy.unwrap()
+    }
+
+    #[test]
+    fn a_program_that_an_agent_could_write_approves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let [program, file] = ["approve", "policy.yaml"].map(|name| folder.path().join(name));
+        fs::write(&program, "#!/bin/sh\n").unwrap();
+        let text = format!("ringfence: v1\napprovals: {{ ann: {{ command: [{}] }} }}\nrules: []\n", program.display());
+        fs::write(&file, text).unwrap();
+        let held = |mode| {
+            fs::set_permissions(&program, fs::Permissions::from_mode(mode)).unwrap();
+            let ruling = read(&file, &Trust::system());
+            ruling.and_then(|ruling| guarded(ruling, Neighbours::Apart)).map(drop).map_err(|why| why.join("\n"))
+        };
+        assert_eq!(held(0o755), Ok(()));
+        let open = held(0o777).unwrap_err();
+        assert!(open.contains("`ann` asks what an agent could change") && open.contains("chmod o-w"), "{open}");
+        assert!(held(0o644).unwrap_err().contains("is no program that can be run"));
     }
 
     #[test]
