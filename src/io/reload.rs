@@ -159,7 +159,7 @@ mod tests {
         fs::write(&file, text).unwrap();
         let held = |mode| {
             fs::set_permissions(&program, fs::Permissions::from_mode(mode)).unwrap();
-            let ruling = read(&file, &Trust::system());
+            let ruling = read(&file, &[], &Trust::system(), &Pins::under(folder.path()));
             ruling.and_then(|ruling| guarded(ruling, Neighbours::Apart)).map(drop).map_err(|why| why.join("\n"))
         };
         assert_eq!(held(0o755), Ok(()));

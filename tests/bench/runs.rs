@@ -155,11 +155,7 @@ fn a_peer_is_measured_with_all_its_processes_and_ends_with_the_run() {
     let pid = fs::read_to_string(peers.path().join("shim/pid")).expect("a pid");
     let pid: i32 = pid.trim().parse().expect("a number");
     assert_eq!(kill(Pid::from_raw(pid), None), Err(Errno::ESRCH), "the script is still there");
-    assert_eq!(
-        nix::sys::signal::killpg(Pid::from_raw(pid), None),
-        Err(Errno::ESRCH),
-        "some of its group are still there"
-    );
+    assert_eq!(living(pid), Vec::<String>::new(), "some of its group are still there");
 }
 
 /// Processes of a group that have not ended. Those that have, and whose new parent has not looked yet, are none.
