@@ -2,12 +2,11 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::Place;
 use crate::sdks;
-use crate::util::{Program, until};
+use crate::util::{PATIENCE, Program, until};
 use crate::variants::{Draw, HELLO, PLAIN, variant, wanted};
 
 /// How many clients send them side by side.
@@ -20,12 +19,14 @@ fn variants_of_a_denied_call_over_http_are_executed_0_times() {
         let place = Place::new();
         let (_server, at) = sdk.serve(&place, "http");
         let (_gateway, port) = gateway(&place, at);
-        let sent = send_all(port, wanted(1500));
-        assert!(post(port, None, PLAIN).contains("/workspace/last"), "{sdk:?}: the call that is allowed is answered");
+        let count = wanted(1500);
+        let session = send_all(port, count);
+        let told = post(port, Some(&session), PLAIN);
+        assert!(told.contains("/workspace/last"), "{sdk:?}: the call that is allowed is answered: {told}");
         let executed = place.executed();
         let denied = executed.iter().filter(|line| !line.starts_with("read_file /workspace/")).count();
         println!(
-            "{sdk:?}: {sent} variants over HTTP, {} executed calls that are allowed, {denied} denied",
+            "{sdk:?}: {count} variants over HTTP, {} executed calls that are allowed, {denied} denied",
             executed.len()
         );
         assert_eq!(denied, 0, "{sdk:?}: {executed:?}");
@@ -62,8 +63,8 @@ fn gateway(place: &Place, server: u16) -> (Program, u16) {
     (gateway, port)
 }
 
-/// Sends that many variants in a session; how many were sent.
-fn send_all(port: u16, count: usize) -> usize {
+/// Sends that many variants in a session; its id.
+fn send_all(port: u16, count: usize) -> String {
     let hello = post(port, None, &HELLO[0].replace("VERSION", "2025-11-25"));
     let session = hello.lines().find_map(|line| {
         let (name, value) = line.split_once(": ")?;
@@ -71,10 +72,9 @@ fn send_all(port: u16, count: usize) -> usize {
     });
     let session = session.unwrap_or_else(|| panic!("no session: {hello}"));
     post(port, Some(&session), HELLO[1]);
-    let sent = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for client in 0..CLIENTS {
-            let (session, sent) = (&session, &sent);
+            let session = &session;
             scope.spawn(move || {
                 let mut draw = Draw(0x9e37_79b9_7f4a_7c15 + client as u64);
                 let mut connection = None;
@@ -82,12 +82,11 @@ fn send_all(port: u16, count: usize) -> usize {
                     let request = request(&mut draw, port, session, id);
                     let stream = connection.take().unwrap_or_else(|| connect(port));
                     connection = exchange(stream, &request).1;
-                    sent.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
     });
-    sent.into_inner()
+    session
 }
 
 /// One variant, and one of the ways in which what reads a request may differ.
@@ -169,7 +168,9 @@ fn post(port: u16, session: Option<&str>, text: &str) -> String {
     let session = session.map(|id| format!("Mcp-Session-Id: {id}\r\n")).unwrap_or_default();
     let head = format!("POST /mcp HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Type: application/json\r\n{session}");
     let fields = format!("Accept: application/json, text/event-stream\r\nContent-Length: {}", text.len());
-    exchange(connect(port), format!("{head}{fields}\r\n\r\n{text}").as_bytes()).0
+    let stream = connect(port);
+    stream.get_ref().set_read_timeout(Some(PATIENCE)).expect("a socket");
+    exchange(stream, format!("{head}{fields}\r\n\r\n{text}").as_bytes()).0
 }
 
 fn connect(port: u16) -> BufReader<TcpStream> {

@@ -1,3 +1,5 @@
+//! The client, which prints what came of each call and each read.
+
 #![allow(deprecated, reason = "later versions have no roots to ask for, and servers still speak the earlier ones")]
 
 use rmcp::model::{

@@ -1,3 +1,5 @@
+//! The server, which notes what it executes, on standard streams or over HTTP.
+
 use std::fs::OpenOptions;
 use std::io::Write;
 
