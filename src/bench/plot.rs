@@ -126,7 +126,8 @@ impl Ranged for Nines {
     }
 
     fn key_points<Hint: KeyPointHint>(&self, _hint: Hint) -> Vec<f64> {
-        (0..=9_u8).map(f64::from).filter(|nines| *nines <= self.0).collect()
+        // 99 % is not quite two nines in binary fractions.
+        (0..=9_u8).map(f64::from).filter(|nines| *nines <= self.0 + 1e-6).collect()
     }
 
     fn range(&self) -> std::ops::Range<f64> {
