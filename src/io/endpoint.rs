@@ -280,24 +280,19 @@ impl Connection {
             let cause = "the stream has ended";
             return Err(self.malformed(404, "session_unknown", &cause, Some((request.head, request.target))));
         }
-        match (session.sent(&carrier, text, request.known.leave.take()), &body) {
-            (FromClient::Forward { permit, told }, body) => {
-                if let Some(body) = body {
-                    owner.note_answers(body);
-                    asking::cancel(body, &place.key(&arrival.agent));
-                }
-                Ok((permit, session, told))
+        let sent = session.sent(&carrier, text, request.known.leave.take());
+        match &body {
+            Some(body) if matches!(sent, FromClient::Forward { .. }) => {
+                owner.note_answers(body);
+                asking::cancel(body, &place.key(&arrival.agent));
             }
-            (FromClient::Refused(refusal), body) => {
-                if let Some(body) = body.as_ref().filter(|_| reserved == Reserved::Yes) {
-                    owner.release(body);
-                }
-                Err(self.refuse_message(request, place, refusal))
-            }
-            (FromClient::Ask(held), body) => {
-                if let Some(body) = body.as_ref().filter(|_| reserved == Reserved::Yes) {
-                    owner.release(body);
-                }
+            Some(body) if reserved == Reserved::Yes => owner.release(body),
+            _ => {}
+        }
+        match sent {
+            FromClient::Forward { permit, told } => Ok((permit, session, told)),
+            FromClient::Refused(refusal) => Err(self.refuse_message(request, place, refusal)),
+            FromClient::Ask(held) => {
                 // In the older transport a POST is never answered by more than that it was taken.
                 let takes_events = place.older.is_none() && takes_events(request);
                 Err(Judged::Ask(Box::new(Asking { held, key: place.key(&arrival.agent), takes_events })))

@@ -80,8 +80,7 @@ impl Connection {
             Ok(found) => found,
             Err(Missing::Name(name)) => return Judged::Resolve(name),
             Err(Missing::Address(code)) => {
-                let known = Some((request.head, request.target));
-                return self.malformed(502, code, &"the server has no address", known);
+                return self.malformed(502, code, &"the server has no address", Some((request.head, request.target)));
             }
         };
         let worker = Rc::clone(&self.worker);

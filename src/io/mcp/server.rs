@@ -163,12 +163,8 @@ impl Session {
                 asked.end(&ended(Some("version_unsupported")), message.raw.len());
                 let reason = "the server speaks a version of MCP that is not known";
                 let finding = Finding::refused(Objection::new("version_unsupported", answer::BLOCKED, reason));
-                return Some(self.in_place_of(
-                    carrier,
-                    &About::method(Direction::ToClient, "initialize"),
-                    &finding,
-                    &id,
-                ));
+                let about = About::method(Direction::ToClient, "initialize");
+                return Some(self.in_place_of(carrier, &about, &finding, &id));
             };
             self.version = Some(version);
         }
