@@ -258,16 +258,13 @@ impl Connection {
             vet,
             started: request.started,
         };
-        let nothing = Pointers::new([]);
         let owner = Owner { place, agent: &arrival.agent };
+        let nothing = Pointers::new([]);
         let body = rpc::read(text, Layout::Free, &nothing).ok();
         let mut reserved = Reserved::Nothing;
         if let Some(body) = &body {
             match fields.check(body) {
-                Ok(version) => session.speaks(match &place.older {
-                    Some(target) if fields.version.is_none() => Streams::all().version(target),
-                    _ => version,
-                }),
+                Ok(version) => session.speaks(place.version(fields, version)),
                 Err(error) => {
                     session.garbled_by_client(&carrier, error.code());
                     return Err(self.refuse_message(request, place, header_error(body, fields, &error)));
@@ -277,8 +274,8 @@ impl Connection {
             reserved = owner.reserve(body, &mut session);
         }
         if reserved == Reserved::Gone {
-            let cause = "the stream has ended";
-            return Err(self.malformed(404, "session_unknown", &cause, Some((request.head, request.target))));
+            let known = Some((request.head, request.target));
+            return Err(self.malformed(404, "session_unknown", &"the stream has ended", known));
         }
         let sent = session.sent(&carrier, text, request.known.leave.take());
         match &body {
@@ -429,6 +426,16 @@ impl Connection {
         let close = !framing::persistent(request.head.version, &request.head.headers);
         wire::answer(status, "application/json", answer, close, &mut self.out);
         Judged::Refused { body: false, close }
+    }
+}
+
+impl Place {
+    /// The version of a text that is taken for one of `version`: on the older transport the handshake's, where nothing names another.
+    fn version(&self, fields: &header::Fields<'_>, version: rpc::Version) -> rpc::Version {
+        match &self.older {
+            Some(target) if fields.version.is_none() => Streams::all().version(target),
+            _ => version,
+        }
     }
 }
 

@@ -20,7 +20,7 @@ fn place(timeout: &str) -> Place {
     let ask = place.path("ask");
     let here = place.path("");
     let script = format!(
-        "#!/bin/sh\ncd {}\ncat > asked\nmv asked question\nuntil [ -e answer ]; do sleep 0.02; done\nexit $(cat answer)\n",
+        "#!/bin/sh\ncd {}\ncat > asked\nmv asked question\nuntil [ -e answer ]; do [ -e ask ] || exit 3; sleep 0.02; done\nexit $(cat answer)\n",
         here.display()
     );
     std::fs::write(&ask, script).expect("the program is written");

@@ -29,7 +29,7 @@ impl Person {
         let script = folder.path().join("ask");
         let here = folder.path().display();
         let text = format!(
-            "#!/bin/sh\ncd {here}\ncat > question\necho $$ > pid\nuntil [ -e answer ]; do sleep 0.02; done\nexit $(cat answer)\n"
+            "#!/bin/sh\ncd {here}\ncat > question\necho $$ > pid\nuntil [ -e answer ]; do [ -e ask ] || exit 3; sleep 0.02; done\nexit $(cat answer)\n"
         );
         fs::write(&script, text).unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
