@@ -45,7 +45,10 @@ fn main() {
     if runs("path") || runs("read") {
         let root = tempfile::tempdir_in(&folder).unwrap();
         path(root.path());
-        read_back(root.path());
+        // What is left of a log whose beginning is gone says nothing about reading a whole one.
+        if setting("KEEP").is_none() {
+            read_back(root.path());
+        }
     }
 }
 
