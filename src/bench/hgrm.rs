@@ -37,7 +37,7 @@ pub struct Step {
     pub quantile: f64,
 }
 
-/// Reads what [`write`] writes; `None` of anything else.
+/// Reads what [`write()`] writes; `None` of anything else.
 pub fn read(text: &str) -> Option<Vec<Step>> {
     let mut lines = text.lines();
     if !lines.next()?.trim_start().starts_with("Value") {

@@ -298,7 +298,7 @@ impl Policy {
         }
     }
 
-    /// [`super::explain`] for AGT: AGT's policies have no nearest allow, since order carries meaning in them.
+    /// [`super::explain()`] for AGT: AGT's policies have no nearest allow, since order carries meaning in them.
     pub(super) fn explain_by(&self, ruleset: &Ruleset, subject: &Subject<'_>) -> Explanation {
         let decision = self.decide(subject);
         let opens = subject.mcp.is_some_and(|mcp| mcp.opens());
