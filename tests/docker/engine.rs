@@ -30,12 +30,13 @@ impl Engine {
         engine
     }
 
-    /// The image, from the repository as it stands. Only what has changed since the last time is made anew; `$RINGFENCE_COMMIT`, if set, keeps
-    /// a commit that changes no source from being such a change.
+    /// The image, from the repository as it stands. Only what has changed since the last time is made anew; `$RINGFENCE_IMAGE_COMMIT`, if set, keeps
+    /// a commit that changes no source from being such a change. (`$RINGFENCE_COMMIT` is cargo's, with what build.rs said: shorter than what the
+    /// quick start gives, and so another image.)
     fn build(&self) {
         let head =
             || Program::start(Command::new("git").args(["rev-parse", "HEAD"]).current_dir(repository())).finish();
-        let commit = std::env::var("RINGFENCE_COMMIT").unwrap_or_else(|_| head().stdout.join(""));
+        let commit = std::env::var("RINGFENCE_IMAGE_COMMIT").unwrap_or_else(|_| head().stdout.join(""));
         let commit = format!("RINGFENCE_COMMIT={commit}");
         let line = ["build", "--file", "deploy/docker/Dockerfile", "--build-arg", &commit, "--tag", IMAGE, "."];
         patiently(self.docker(&line).current_dir(repository()));
