@@ -152,6 +152,12 @@ async fn read(
             }
             body.more(client, share).await?;
         }
+        // The same answer whether it came with the head, in pieces, or behind it at once.
+        if let Some(envelope) = &mut envelope
+            && body.text(client, |text| envelope.step(text, true)) == Progress::Done(false)
+        {
+            return Ok(Found::Other);
+        }
         let bytes = body.text(client, <[u8]>::to_vec);
         return Ok(Found::Text { bytes, wire: body.on_the_wire() });
     }
