@@ -67,17 +67,17 @@ fn an_allow_whose_condition_fails_falls_through_and_that_is_warned_of() {
 
 #[test]
 fn conditions_read_arguments_as_javascript_does() {
-    let rules = "- tool: w\n  action: allow\n  conditions:\n  - path_starts_with: /work/\n  - path_not_contains: [/etc/]\n\
+    let rules = "- tool: w\n  action: allow\n  conditions:\n  - path_starts_with: /workspace/\n  - path_not_contains: [/etc/]\n\
                  - tool: m\n  action: allow\n  conditions:\n  - argument_matches: {n: \"^1[0-9]$\"}\n    argument_not_matches: {s: bad}\n";
     let (policy, _) = loaded(rules);
     for (tool, arguments, expected) in [
-        ("w", json!({"path": "/work/a"}), "allow w"),
-        ("w", json!({"file_path": "/work/a"}), "allow w"),
-        ("w", json!({"path": "", "filename": "/work/a"}), "allow w"),
-        ("w", json!({"path": null, "filename": "/work/a"}), "allow w"),
-        ("w", json!({"path": "/work/../ETC/x"}), "deny default"),
+        ("w", json!({"path": "/workspace/a"}), "allow w"),
+        ("w", json!({"file_path": "/workspace/a"}), "allow w"),
+        ("w", json!({"path": "", "filename": "/workspace/a"}), "allow w"),
+        ("w", json!({"path": null, "filename": "/workspace/a"}), "allow w"),
+        ("w", json!({"path": "/workspace/../ETC/x"}), "deny default"),
         ("w", json!({}), "deny default"),
-        ("w", json!({"path": ["/work/a"]}), "deny policy_error"),
+        ("w", json!({"path": ["/workspace/a"]}), "deny policy_error"),
         ("w", json!({"path": 5}), "deny policy_error"),
         ("m", json!({"n": 12}), "allow m"),
         ("m", json!({"n": "12", "s": "good"}), "allow m"),
