@@ -4,6 +4,8 @@ use std::fmt;
 
 use aws_lc_rs::digest;
 
+pub mod consistency;
+
 /// The hash of a leaf, a node or a whole tree.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Hash(pub [u8; 32]);
@@ -136,16 +138,28 @@ pub fn root_by(path: &[Hash], leaf: Hash, index: u64, leaves: u64) -> Option<Has
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
+    /// An empty leaf and seven more: the entries that Google's implementation is tested with.
+    pub(crate) const VECTOR: [&[u8]; 8] = [
+        b"",
+        b"\x00",
+        b"\x10",
+        b"\x20\x21",
+        b"\x30\x31",
+        b"\x40\x41\x42\x43",
+        b"\x50\x51\x52\x53\x54\x55\x56\x57",
+        b"\x60\x61\x62\x63\x64\x65\x66\x67\x68\x69\x6a\x6b\x6c\x6d\x6e\x6f",
+    ];
+
     /// Of an entry of any length, as the vectors have them.
-    fn any_leaf(entry: &[u8]) -> Hash {
+    pub(crate) fn any_leaf(entry: &[u8]) -> Hash {
         hash(&[&[0], entry].concat())
     }
 
     /// The definition, word for word (RFC 9162 §2.1.1).
-    fn defined(leaves: &[Hash]) -> Hash {
+    pub(crate) fn defined(leaves: &[Hash]) -> Hash {
         match leaves {
             [] => hash(&[]),
             [one] => *one,
@@ -156,27 +170,16 @@ mod tests {
         }
     }
 
-    fn some_leaves(number: u8) -> Vec<Hash> {
+    pub(crate) fn some_leaves(number: u8) -> Vec<Hash> {
         (0..number).map(|entry| leaf(&[entry; 32])).collect()
     }
 
     #[test]
     fn agrees_with_the_vectors_of_certificate_transparency() {
-        // The empty tree, one empty leaf and the first eight of the entries that Google's implementation is tested with.
-        let entries: [&[u8]; 8] = [
-            b"",
-            b"\x00",
-            b"\x10",
-            b"\x20\x21",
-            b"\x30\x31",
-            b"\x40\x41\x42\x43",
-            b"\x50\x51\x52\x53\x54\x55\x56\x57",
-            b"\x60\x61\x62\x63\x64\x65\x66\x67\x68\x69\x6a\x6b\x6c\x6d\x6e\x6f",
-        ];
         let mut tree = Tree::default();
         assert_eq!(tree.root().to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         let mut roots = Vec::new();
-        for entry in entries {
+        for entry in VECTOR {
             tree.push(any_leaf(entry));
             roots.push(tree.root().to_string());
         }

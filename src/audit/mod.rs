@@ -16,6 +16,7 @@
 pub mod base;
 pub mod chain;
 pub mod checkpoint;
+pub mod consistency;
 pub mod facts;
 pub mod head;
 pub mod merkle;

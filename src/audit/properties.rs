@@ -4,6 +4,7 @@ use std::io::{self, Read};
 
 use super::base::Base;
 use super::checkpoint::Checkpoint;
+use super::consistency::Consistency;
 use super::facts::{DecisionFacts, DecisionId, McpFacts, Nanos, OutcomeFacts, Query, Transport};
 use super::head::SignedHead;
 use super::proof::Proof;
@@ -102,12 +103,20 @@ pub fn any_payload_under_a_valid_sum_is_an_answer(bytes: &[u8]) {
 /// signature lines of others. The text is also tried as what follows the beginning of each form, so that fuzzing gets beyond the first line.
 pub fn any_signed_text_is_an_answer(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    for begin in
-        ["", "ringfence audit proof v1\n", "ringfence audit head v1\n", "ringfence audit base v1\n", "ringfence/audit/"]
-    {
+    for begin in [
+        "",
+        "ringfence audit proof v1\n",
+        "ringfence audit consistency proof v1\nfrom ringfence/audit/",
+        "ringfence audit head v1\n",
+        "ringfence audit base v1\n",
+        "ringfence/audit/",
+    ] {
         let text = format!("{begin}{text}");
         if let Ok(proof) = Proof::read(&text) {
             assert_eq!(proof.write(), text);
+        }
+        if let Ok((from, to)) = Consistency::read(&text) {
+            assert!(from.segments <= to.segments && from.head.records <= to.head.records);
         }
         if let Ok(head) = SignedHead::read(&text) {
             assert!(text.contains(&format!("records {}\n", head.records)));

@@ -298,7 +298,7 @@ pub(super) fn ends_sealed(path: &Path) -> io::Result<bool> {
 }
 
 /// A small text file: a head, a key, a base, a checkpoint.
-pub(super) fn small(path: &Path) -> io::Result<String> {
+pub fn small(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(AUDIT_HEAD_FILE_BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)

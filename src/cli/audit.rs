@@ -18,6 +18,7 @@ mod export;
 mod fields;
 mod filter;
 mod follow;
+mod grown;
 mod json;
 mod otlp;
 mod parquet;
@@ -60,9 +61,12 @@ enum AuditCommand {
         Exit status: 0 OK, 1 TAMPERED, 3 UNVERIFIABLE. A log is vouched for by its signed head and the public key under \
         $RINGFENCE_STATE, by an anchor (a copy of the signed head, or a checkpoint, that was kept elsewhere), or by both.")]
     Verify(VerifyArgs),
-    /// Print a proof that a decision is in its log, for `verify --proof`
-    #[command(after_help = "Example: ringfence audit prove ./audit 5f1c9b0a6f2d4e83000000000000002a > proof\n\n\
-        Exit status: 0 proven, 1 no such decision, 3 its segment is not sealed, so nothing vouches for it yet.")]
+    /// Print a proof that a decision is in its log, or that the log has only grown, for `verify --proof`
+    #[command(after_help = "Examples:\n  \
+        ringfence audit prove ./audit 5f1c9b0a6f2d4e83000000000000002a > proof\n  \
+        ringfence audit prove ./audit --from monday.checkpoint --to friday.checkpoint > proof\n\n\
+        Exit status: 0 proven, 1 no such decision or not grown from one checkpoint to the other, 3 the decision's segment is not sealed, \
+        so nothing vouches for it yet.")]
     Prove(prove::ProveArgs),
 }
 

@@ -8,9 +8,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::filter::parse_id;
-use super::{UNVERIFIABLE, complain, escape};
+use super::{UNVERIFIABLE, complain, escape, grown};
 use crate::audit::DecisionId;
 use crate::audit::chain::LINK_BYTES;
+use crate::audit::consistency::Consistency;
 use crate::audit::head::PublicKey;
 use crate::audit::merkle::{self, Hash};
 use crate::audit::proof::{Proof, Sealed};
@@ -26,8 +27,14 @@ pub(super) struct ProveArgs {
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// The decision
-    #[arg(value_name = "ID", value_parser = parse_id)]
-    id: DecisionId,
+    #[arg(value_name = "ID", value_parser = parse_id, required_unless_present = "from")]
+    id: Option<DecisionId>,
+    /// A checkpoint that an anchor has kept: prove that the log has only grown since
+    #[arg(long, value_name = "FILE", requires = "to", conflicts_with = "id")]
+    from: Option<PathBuf>,
+    /// A later checkpoint, up to which it is proven
+    #[arg(long, value_name = "FILE", requires = "from")]
+    to: Option<PathBuf>,
 }
 
 /// What a segment says about one record.
@@ -39,15 +46,31 @@ enum Found {
 }
 
 pub(super) fn run(args: &ProveArgs) -> io::Result<ExitCode> {
-    for log in read::logs(&args.dir)? {
+    match (args.id, &args.from, &args.to) {
+        (Some(id), ..) => decision(&args.dir, id),
+        (None, Some(from), Some(to)) => match grown::prove(&args.dir, from, to)? {
+            Ok(proof) => print_proof(&proof.write()),
+            Err(why) => {
+                complain(&why);
+                Ok(ExitCode::FAILURE)
+            }
+        },
+        (None, ..) => Ok(ExitCode::FAILURE),
+    }
+}
+
+fn print_proof(text: &str) -> io::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn decision(dir: &Path, id: DecisionId) -> io::Result<ExitCode> {
+    for log in read::logs(dir)? {
         for segment in read::segments(&log)? {
-            match find(&segment.path, args.id)? {
-                Some(Found::Proof(proof)) => {
-                    let mut out = io::stdout().lock();
-                    out.write_all(proof.write().as_bytes())?;
-                    out.flush()?;
-                    return Ok(ExitCode::SUCCESS);
-                }
+            match find(&segment.path, id)? {
+                Some(Found::Proof(proof)) => return print_proof(&proof.write()),
                 Some(Found::Unsealed) => {
                     complain(
                         "the decision is on record, but its segment has no seal (yet): nothing has signed a root over it",
@@ -58,7 +81,7 @@ pub(super) fn run(args: &ProveArgs) -> io::Result<ExitCode> {
             }
         }
     }
-    complain(&format!("no decision {} is on record here", args.id));
+    complain(&format!("no decision {id} is on record here"));
     Ok(ExitCode::FAILURE)
 }
 
@@ -123,6 +146,9 @@ pub(super) fn verify(file: &Path, state: &Path) -> (u8, &'static str, String) {
         Ok(key) => key,
         Err(why) => return (1, "UNVERIFIABLE", why.to_string()),
     };
+    if Consistency::is_one(&text) {
+        return grown::verify(&text, &key);
+    }
     match Proof::read(&text) {
         Err(why) => (2, "TAMPERED", why.to_string()),
         Ok(proof) if proof.sealed.key != key => {
