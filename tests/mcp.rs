@@ -6,6 +6,8 @@
 
 #[path = "mcp/approvals.rs"]
 mod approvals;
+#[path = "mcp/everything.rs"]
+mod everything;
 #[path = "mcp/examples.rs"]
 mod examples;
 #[path = "mcp/http.rs"]
@@ -54,6 +56,11 @@ impl Place {
 
     /// The words that stand in front of a server's command.
     pub(crate) fn governed(&self) -> Vec<String> {
+        self.governed_as("files")
+    }
+
+    /// The same, of a server under this name.
+    pub(crate) fn governed_as(&self, server: &str) -> Vec<String> {
         let words = [
             RINGFENCE,
             "mcp",
@@ -62,7 +69,7 @@ impl Place {
             "--audit",
             "audit",
             "--server",
-            "files",
+            server,
             "--name",
             "coder",
             "--",

@@ -129,6 +129,8 @@ coded!(
         Anchored = 7, "anchored";
         /// Old segments are removed; `detail` says which.
         Retired = 8, "retired";
+        /// The wall clock was set, or the machine slept; `detail` says which way and how far.
+        ClockStep = 9, "clock_step";
     }
 );
 

@@ -299,7 +299,7 @@ impl Durability {
 }
 
 /// The files of bench/scenarios, by name: what is built in can be read, and copied.
-const BUILT_IN: [(&str, &str); 25] = [
+const BUILT_IN: [(&str, &str); 26] = [
     ("latency", include_str!("../../bench/scenarios/latency.yaml")),
     ("latency-tls", include_str!("../../bench/scenarios/latency-tls.yaml")),
     ("latency-10k", include_str!("../../bench/scenarios/latency-10k.yaml")),
@@ -322,6 +322,7 @@ const BUILT_IN: [(&str, &str); 25] = [
     ("new-connections", include_str!("../../bench/scenarios/new-connections.yaml")),
     ("new-tls", include_str!("../../bench/scenarios/new-tls.yaml")),
     ("new-tls-resumed", include_str!("../../bench/scenarios/new-tls-resumed.yaml")),
+    ("new-tls-saturation", include_str!("../../bench/scenarios/new-tls-saturation.yaml")),
     ("idle-9000", include_str!("../../bench/scenarios/idle-9000.yaml")),
     ("body-1gib", include_str!("../../bench/scenarios/body-1gib.yaml")),
     ("stall", include_str!("../../bench/scenarios/stall.yaml")),

@@ -31,6 +31,8 @@ pub const AUDIT_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const AUDIT_SYNC_BYTES: usize = 4 * 1024 * 1024;
 /// Group commit by time: what a power cut may cost in `batched` durability, plus the time of one sync.
 pub const AUDIT_SYNC_WAIT: Duration = Duration::from_millis(10);
+/// By how much the wall clock may differ from what has passed before that is put on record: what is slewed differs by less.
+pub const AUDIT_CLOCK_STEP: Duration = Duration::from_secs(1);
 /// A signed head follows a record at the latest after this long.
 pub const AUDIT_HEAD_WAIT: Duration = Duration::from_secs(1);
 /// Longest path of an inclusion proof: a tree with more leaves than numbers go.

@@ -59,7 +59,7 @@ pub(crate) fn packages() -> String {
     target("mcp-npm")
 }
 
-fn node() -> String {
+pub(crate) fn node() -> String {
     let of = |machine: &str| target(&format!("mcp-npm/node_modules/node-linux-{machine}/bin/node"));
     let here = if cfg!(target_arch = "aarch64") { of("arm64") } else { of("x64") };
     assert!(std::path::Path::new(&here).exists(), "{here}: scripts/test installs it");

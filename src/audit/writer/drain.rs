@@ -9,6 +9,7 @@ use super::super::producer::Health;
 use super::super::record::{Event, Gap, Schema};
 use super::super::ring::Head;
 use super::super::wait::Waiters;
+use super::clock::Clock;
 use super::log::Log;
 use super::rings::RingFile;
 use super::{Control, Summary, Trouble, WriteError, WriterOptions, now, retire};
@@ -41,6 +42,7 @@ pub(super) struct Drain {
     begun: Instant,
     /// Whether retention has not looked since the log or a segment was begun.
     unretired: bool,
+    clock: Clock,
     /// When the disk refuses: the next attempt, and what it said last.
     refused: Option<(Instant, Trouble)>,
 }
@@ -65,6 +67,7 @@ impl Drain {
         options: WriterOptions,
     ) -> Self {
         let start = Instant::now();
+        let clock = Clock::new(options.clock);
         Self {
             log,
             lanes,
@@ -77,6 +80,7 @@ impl Drain {
             signed: start,
             begun: start,
             unretired: true,
+            clock,
             refused: None,
         }
     }
@@ -168,6 +172,9 @@ impl Drain {
             retire::retire(&mut self.log, &self.options)?;
         }
         self.tell_of_the_anchor();
+        if let Some(how) = self.clock.stepped() {
+            self.event(Lifecycle::ClockStep, &how);
+        }
         if self.log.is_ahead_of_head() && turn.saturating_duration_since(self.signed) >= self.options.head_wait {
             self.log.vouch(now(), false)?;
             self.signed = turn;

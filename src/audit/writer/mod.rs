@@ -8,6 +8,7 @@
 //! Files: [`open`] takes over a folder, [`rings`] keeps the rings' memory and takes up what a killed process left there, [`log`] appends,
 //! [`drain`] is the thread.
 
+mod clock;
 mod disk;
 mod drain;
 #[cfg(test)]
@@ -75,6 +76,8 @@ pub struct WriterOptions {
     pub retry_wait: Duration,
     /// At shutdown: how long to wait for producers that still live, and for a disk that still refuses.
     pub finish_wait: Duration,
+    /// The wall clock, which the log's own records have their time from.
+    pub clock: fn() -> Nanos,
     /// What the disk does wrong.
     #[cfg(test)]
     pub(crate) faults: faults::Faults,
@@ -101,6 +104,7 @@ impl WriterOptions {
             policy: None,
             retry_wait: limits::AUDIT_RETRY_WAIT,
             finish_wait: limits::AUDIT_FINISH_WAIT,
+            clock: now,
             #[cfg(test)]
             faults: faults::Faults::default(),
         }

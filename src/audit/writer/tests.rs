@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 
 use super::super::read::{self, Check};
 use super::super::record::Body;
@@ -139,6 +141,47 @@ fn counts_exactly_what_a_full_ring_refused() {
     let decisions = kinds.iter().filter(|kind| *kind == "decision").count();
     assert_eq!(decisions, taken + usize::from(hidden.is_some()));
     assert_eq!(kinds.iter().filter(|kind| *kind == "outcome aborted").count(), usize::from(hidden.is_some()));
+    assert!(is_ok(&folders), "{:?}", verdict(&folders));
+}
+
+/// Waits until the log that is being written has so many clock steps and other records.
+fn wait_for(dir: &Path, steps: usize, others: usize) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        assert!(Instant::now() < deadline, "{:?}", kinds(dir));
+        let mut found = [0; 2];
+        for segment in read::segments(dir).unwrap() {
+            let Ok(mut reader) = read::open(&segment.path, Check::Links) else { continue };
+            while let Ok(Some(frame)) = reader.next() {
+                let is_step =
+                    matches!(frame.body(), Ok(Body::Lifecycle(event)) if event.event == Lifecycle::ClockStep.code());
+                found[usize::from(!is_step)] += 1;
+            }
+        }
+        if found == [steps, others] {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn puts_on_record_that_the_clock_was_set_and_goes_on() {
+    static AHEAD: AtomicU64 = AtomicU64::new(0);
+    let folders = folders();
+    let clock = || Nanos(now().0 + AHEAD.load(Ordering::Relaxed));
+    let (writer, producer) = start(WriterOptions { clock, ..folders.options() });
+    producer.deny(Nanos(1), &denial()).unwrap();
+    wait_for(&folders.dir, 0, 2);
+    AHEAD.store(3_600_000_000_000, Ordering::Relaxed);
+    wait_for(&folders.dir, 1, 2);
+    producer.deny(Nanos(2), &denial()).unwrap();
+    wait_for(&folders.dir, 1, 3);
+    AHEAD.store(0, Ordering::Relaxed);
+    wait_for(&folders.dir, 2, 3);
+    drop(producer);
+    writer.finish().unwrap();
+    assert_eq!(words(&folders.dir), ["start", "decision", "clock_step", "decision", "clock_step", "stop", "seal"]);
     assert!(is_ok(&folders), "{:?}", verdict(&folders));
 }
 

@@ -4,7 +4,7 @@
 //! arguments, which a [`Watch`] looks at.
 
 use super::RpcError;
-use crate::limits::{RPC_BATCH_MAX, RPC_INPUTS_MAX};
+use crate::limits::{RPC_BATCH_MAX, RPC_INPUTS_MAX, RPC_OPAQUE_BYTES_MAX};
 use crate::parse::json::{Kind, Pointers, Token, Watch, decode, fold};
 
 /// An object of the protocol's.
@@ -58,6 +58,8 @@ pub(super) enum Slot {
     InputMethod,
     InputParams,
     ErrorCode,
+    /// What only its maker reads: passed on as it is, if it is not too long.
+    Opaque,
     /// Known, so that nothing may look like it, and of no use here.
     Known,
 }
@@ -86,15 +88,17 @@ fn names(place: Place) -> &'static [(&'static str, Slot)] {
             ("notifications", Slot::Filter),
             ("inputResponses", Slot::InputResponses),
             ("requestId", Slot::RequestId),
-            ("requestState", Slot::Known),
+            ("requestState", Slot::Opaque),
             ("argument", Slot::Known),
             ("task", Slot::Known),
-            ("cursor", Slot::Known),
+            ("cursor", Slot::Opaque),
+            ("progressToken", Slot::Opaque),
         ],
         Place::Meta => &[
             ("io.modelcontextprotocol/protocolVersion", Slot::MetaVersion),
             ("io.modelcontextprotocol/clientCapabilities", Slot::Known),
             ("io.modelcontextprotocol/clientInfo", Slot::Known),
+            ("progressToken", Slot::Opaque),
         ],
         Place::Reference => {
             &[("type", Slot::ReferenceType), ("name", Slot::ReferenceName), ("uri", Slot::ReferenceUri)]
@@ -110,7 +114,8 @@ fn names(place: Place) -> &'static [(&'static str, Slot)] {
             ("taskId", Slot::ResultTask),
             ("task", Slot::Known),
             ("resultType", Slot::Known),
-            ("requestState", Slot::Known),
+            ("requestState", Slot::Opaque),
+            ("nextCursor", Slot::Opaque),
             ("content", Slot::Known),
             ("structuredContent", Slot::Known),
         ],
@@ -183,12 +188,12 @@ impl<'p> Drafts<'p> {
                 self.levels.pop();
                 match (self.levels.last().copied(), self.drafts.last_mut()) {
                     (_, Some(draft)) if level.place == Place::Envelope => draft.span = Some(token),
-                    (Some(outer), _) => self.note(token, outer)?,
+                    (Some(outer), _) => self.note(bytes, token, outer)?,
                     _ => {}
                 }
                 Ok(())
             }
-            _ => self.note(token, level),
+            _ => self.note(bytes, token, level),
         }
     }
 
@@ -274,7 +279,7 @@ impl<'p> Drafts<'p> {
     }
 
     /// A value is complete that stands in `level`.
-    fn note(&mut self, token: Token, level: Level) -> Result<(), RpcError> {
+    fn note(&mut self, bytes: &[u8], token: Token, level: Level) -> Result<(), RpcError> {
         let draft = self.drafts.last_mut();
         match (level.place, level.slot, draft) {
             (Place::Batch, ..) => return Err(RpcError::Message),
@@ -293,6 +298,7 @@ impl<'p> Drafts<'p> {
                     }
                 }
             }
+            (_, Some(Slot::Opaque), _) if token.of(bytes).len() > RPC_OPAQUE_BYTES_MAX => return Err(RpcError::Opaque),
             (_, Some(slot), Some(draft)) => {
                 if let Some(place) = draft.slots.get_mut(slot as usize) {
                     *place = Some(token);

@@ -35,6 +35,8 @@ pub enum RpcError {
     /// More than [`crate::limits::RPC_INPUTS_MAX`] input requests or subscriptions, or more than
     /// [`crate::limits::RPC_LIST_ENTRIES_MAX`] entries of a list.
     TooMany,
+    /// A token, a cursor or a state that is longer than [`crate::limits::RPC_OPAQUE_BYTES_MAX`].
+    Opaque,
 }
 
 impl RpcError {
@@ -80,6 +82,7 @@ impl fmt::Display for RpcError {
             RpcError::LookAlike => "the message has a name that can be taken for another",
             RpcError::Character => "a name in the message has a control character",
             RpcError::Batch => "the batch is empty or too long",
+            RpcError::Opaque => "the message has a token, a cursor or a state that is too long",
             RpcError::TooMany => "the message asks for too much at once",
         })
     }

@@ -7,6 +7,7 @@ use crate::parse::json::{JsonError, Value};
 
 mod headers;
 mod lists;
+mod opaque;
 
 fn none() -> &'static Pointers {
     Box::leak(Box::new(Pointers::new([])))
