@@ -71,6 +71,8 @@ pub const SSE_RETRY_MILLISECONDS_MIN: u64 = 100;
 pub const SSE_RETRY_MILLISECONDS_MAX: u64 = 10 * 60 * 1000;
 /// Most messages of one JSON-RPC batch.
 pub const RPC_BATCH_MAX: usize = 32;
+/// Longest name of a tool that MCP asks servers to keep to (2025-11-25, "Tool Names"); a longer one has to be spelt out in a rule.
+pub const MCP_TOOL_BYTES_USUAL: usize = 128;
 /// Longest token, cursor or state as written: values that only their maker reads, and that could carry anything.
 pub const RPC_OPAQUE_BYTES_MAX: usize = 16 * 1024;
 /// Longest JSON-RPC id, as written.

@@ -126,9 +126,18 @@ impl McpNames {
         (mcp.direction == Direction::ToServer || self.methods.is_some())
             && self.names_server(mcp, allow)
             && names(&self.methods, Some(mcp.method))
-            && names(&self.tools, mcp.tool)
+            && self.names_tool(mcp, allow)
             && names(&self.resources, mcp.resource)
             && names(&self.prompts, mcp.prompt)
+    }
+
+    fn names_tool(&self, mcp: &Mcp<'_>, allow: bool) -> bool {
+        match (&self.tools, mcp.tool) {
+            (tools, Some(tool)) if allow && mcp.has_unusual_tool() => {
+                tools.iter().flatten().any(|glob| glob.is_exact() && glob.as_str() == tool)
+            }
+            (tools, tool) => tools.as_ref().is_none_or(|tools| glob::any(tools, tool, allow)),
+        }
     }
 
     /// Whether a deny may speak of this server.

@@ -9,6 +9,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::number::Number;
+use crate::limits;
 
 /// The scheme of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -168,6 +169,16 @@ pub enum Direction {
 }
 
 impl Mcp<'_> {
+    /// Whether the tool's name is not of the characters and the length that MCP asks for, so that it can look like another: an allow has to
+    /// spell it out.
+    #[inline]
+    pub fn has_unusual_tool(&self) -> bool {
+        let usual = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+        self.tool.is_some_and(|name| {
+            name.is_empty() || name.len() > limits::MCP_TOOL_BYTES_USUAL || !name.as_bytes().iter().all(usual)
+        })
+    }
+
     /// Whether the message belongs to a handshake or asks for a list: such messages pass as soon as some rule allows anything of the
     /// server, and what a list shows is decided entry by entry.
     pub fn opens(&self) -> bool {

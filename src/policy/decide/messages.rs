@@ -45,6 +45,22 @@ fn elsewhere<'a>(subject: Subject<'a>) -> Subject<'a> {
 const SERVERS: &str = "mcp_servers: { files: { url: \"https://mcp.example/mcp\" }, local: { stdio: local } }\n";
 
 #[test]
+fn an_unusual_tool_is_admitted_by_a_rule_that_spells_it_out_alone() {
+    let rules = "- allow: all\n  mcp: { server: files }\n- allow: spelt\n  mcp: { server: local, tool: [\"re*\", \"lire/fichier\"] }\n";
+    let policy = policy(&format!("ringfence: v1\n{SERVERS}rules:\n{rules}- deny: env\n  mcp: {{ tool: \"*env*\" }}\n"));
+    assert_eq!(ask(&policy, &tool("files", "read_file")), "allow all");
+    assert_eq!(ask(&policy, &tool("local", "read.file-2")), "allow spelt");
+    assert_eq!(ask(&policy, &tool("local", "lire/fichier")), "allow spelt");
+    // The second has a Cyrillic letter.
+    let long = "read".repeat(33);
+    for name in ["re\u{430}d_file", "read file", "re/x", "", &long] {
+        assert_eq!(ask(&policy, &tool("files", name)), "deny default", "{name}");
+        assert_eq!(ask(&policy, &tool("local", name)), "deny default", "{name}");
+    }
+    assert_eq!(ask(&policy, &tool("files", "get env")), "deny env", "a deny needs no spelling");
+}
+
+#[test]
 fn a_message_is_admitted_by_rules_about_messages_alone() {
     let policy = policy(&format!(
         "ringfence: v1\n{SERVERS}rules:\n- allow: host\n  host: mcp.example\n- allow: read\n  mcp: {{ server: files, tool: \"read_*\" }}\n"

@@ -233,7 +233,7 @@ const METHODS_MCP: [&str; 9] = [
     "notifications/progress",
     "tasks/get",
 ];
-const TOOLS: [&str; 4] = ["read", "read_file", "write", "read_*"];
+const TOOLS: [&str; 5] = ["read", "read_file", "write", "re\u{430}d_file", "read_*"];
 const RESOURCES: [&str; 3] = ["file:///w/a", "file:///x", "file:///w/**"];
 const URIS: [&str; 3] = ["file:///w/a", "file:///w/../a", "file:///x"];
 const AGENTS: [&str; 4] = ["coder", "bot", "coder-2", "coder*"];
@@ -370,7 +370,7 @@ impl Drawn {
             arguments: Values::new(dice, true),
             looks: (dice.roll(6), dice.roll(6)),
             mcp,
-            tool: TOOLS.get(dice.roll(5)).copied().filter(|_| mcp.is_some_and(|(_, method, _)| method == "tools/call")),
+            tool: TOOLS.get(dice.roll(6)).copied().filter(|_| mcp.is_some_and(|(_, method, _)| method == "tools/call")),
             resource: URIS.get(dice.roll(4)).copied(),
             stdio: stdio && mcp.is_some(),
             tunnel: mcp.is_none() && dice.chance(10),

@@ -156,7 +156,14 @@ fn named(rule: &Rule, subject: &Subject<'_>) -> bool {
         (Some(wanted), Some(mcp)) => {
             let part = |globs: &Option<Box<[Glob]>>, name| globs.as_ref().is_none_or(|globs| names(globs, name, allow));
             let said = part(&wanted.methods, Some(mcp.method))
-                && part(&wanted.tools, mcp.tool)
+                && match mcp.tool {
+                    Some(tool) if allow && !is_usual(tool) => {
+                        let mut spelt =
+                            wanted.tools.iter().flatten().map(Glob::as_str).filter(|glob| !glob.contains('*'));
+                        spelt.any(|glob| glob == tool)
+                    }
+                    tool => part(&wanted.tools, tool),
+                }
                 && part(&wanted.resources, mcp.resource)
                 && part(&wanted.prompts, mcp.prompt)
                 && (mcp.direction == Direction::ToServer || wanted.methods.is_some());
@@ -170,6 +177,12 @@ fn named(rule: &Rule, subject: &Subject<'_>) -> bool {
         && arguments
         && moment
         && message
+}
+
+/// Whether a tool's name is of the characters and the length that MCP asks for.
+fn is_usual(name: &str) -> bool {
+    let usual = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    (1..=128).contains(&name.len()) && name.chars().all(usual)
 }
 
 fn opens(mcp: &Mcp<'_>) -> bool {

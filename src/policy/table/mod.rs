@@ -32,7 +32,7 @@ use self::facts::{Refs, Tentative};
 use self::sets::Sets;
 use super::decide::RuleView;
 use super::model::{Condition, Rule};
-use super::subject::{Direction, embedded_v4};
+use super::subject::{Direction, Mcp, embedded_v4};
 
 pub(super) use facts::Facts;
 pub(super) use words::hash_with;
@@ -283,8 +283,10 @@ impl Table {
         if !deny && subject.paths.len() > 1 {
             facts.confirm = Dimension::Path.bit();
         }
-        // Only a rule that names the method speaks about messages to the client, and no index knows which those are.
-        if subject.mcp.is_some_and(|mcp| mcp.direction == Direction::ToClient) {
+        // Only a rule that names the method speaks about messages to the client, and only one that spells a name out admits an unusual one; no
+        // index knows which those are.
+        let asked = |mcp: &Mcp<'_>| mcp.direction == Direction::ToClient || !deny && mcp.has_unusual_tool();
+        if subject.mcp.as_ref().is_some_and(asked) {
             facts.confirm |= REST;
         }
         if !self.named.is_empty() {
