@@ -1,7 +1,8 @@
 //! Which agent's a task is: what a call comes to later belongs to whoever has made the call.
 //!
 //! A server answers a call with a task, and its result is asked for by the task's id, on any connection. The ids of one server are kept as long as
-//! there is room, for all workers. A task that is not known, such as one from before the start, is decided by its method alone.
+//! there is room, for all workers. A task that is not known, such as one from before the start, does not exist for the agents of a declared
+//! server; elsewhere it is decided by its method alone.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -44,17 +45,24 @@ impl Tasks {
         self.open.insert(key, agent.into());
     }
 
-    fn is_of_another(&self, server: &str, id: &str, agent: &str) -> bool {
-        self.open.get(&(server.into(), id.into())).is_some_and(|owner| **owner != *agent)
+    /// Whose a task is, if it is known.
+    fn owner(&self, server: &str, id: &str) -> Option<&str> {
+        self.open.get(&(server.into(), id.into())).map(|owner| &**owner)
     }
 }
 
 impl Session {
-    /// Whether a message is about a task of another agent's.
+    /// Whether a message is about a task that is not its agent's.
     pub(super) fn foreign(&self, carrier: &Carrier<'_>, call: &Call<'_>) -> Option<Objection> {
         let task = call.task.as_deref()?;
-        let is_foreign = Tasks::all().is_of_another(&self.server, task, carrier.subject.agent);
-        is_foreign.then(|| Objection::new("task_foreign", answer::BLOCKED, "the task is another agent's"))
+        match Tasks::all().owner(&self.server, task) {
+            Some(owner) if owner == carrier.subject.agent => None,
+            Some(_) => Some(Objection::new("task_foreign", answer::BLOCKED, "the task is another agent's")),
+            None if self.declared => {
+                Some(Objection::new("task_unknown", answer::INVALID_PARAMS, "no such task was made here"))
+            }
+            None => None,
+        }
     }
 }
 
@@ -67,9 +75,9 @@ mod tests {
         let mut tasks = Tasks::default();
         tasks.begin("files", "1", "a");
         tasks.begin("files", "1", "b");
-        assert!(!tasks.is_of_another("files", "1", "a") && tasks.is_of_another("files", "1", "b"));
-        assert!(!tasks.is_of_another("mail", "1", "b"), "servers share no tasks");
-        assert!(!tasks.is_of_another("files", "2", "b"), "one that is not known is nobody's");
+        assert_eq!(tasks.owner("files", "1"), Some("a"));
+        assert_eq!(tasks.owner("mail", "1"), None, "servers share no tasks");
+        assert_eq!(tasks.owner("files", "2"), None);
     }
 
     #[test]
@@ -78,7 +86,7 @@ mod tests {
         for n in 0..=MCP_TASKS_MAX {
             tasks.begin("files", &n.to_string(), "a");
         }
-        assert!(!tasks.is_of_another("files", "0", "b") && tasks.is_of_another("files", "1", "b"));
+        assert_eq!((tasks.owner("files", "0"), tasks.owner("files", "1")), (None, Some("a")));
         assert_eq!((tasks.open.len(), tasks.order.len()), (MCP_TASKS_MAX, MCP_TASKS_MAX));
     }
 }
