@@ -23,7 +23,9 @@ use crate::io::refuse::refuse;
 use crate::io::transport::{Filled, Transport};
 use crate::io::upstream::{Route, Upstream};
 use crate::io::worker::Worker;
-use crate::limits::{DENIED_BODY_BYTES_MAX, DENIED_BODY_WAIT, HEAD_READ_PAUSE, HEAD_READS_AT_ONCE};
+use crate::limits::{
+    DENIED_BODY_BYTES_MAX, DENIED_BODY_WAIT, HEAD_READ_PAUSE, HEAD_READ_PAUSE_MAX, HEAD_READS_AT_ONCE,
+};
 use crate::parse::Progress;
 use crate::parse::head::{self, HeadError, Scan};
 use crate::parse::host::Host;
@@ -266,9 +268,11 @@ impl Connection {
     /// Receives until the head is whole or wrong; `None` when the client is done.
     async fn rest_of_head(&self, scan: &mut Scan) -> Option<Result<Progress<usize>, HeadError>> {
         for read in 1_u32.. {
-            if read > HEAD_READS_AT_ONCE {
+            let paced = read.saturating_sub(HEAD_READS_AT_ONCE);
+            if paced > 0 {
                 // Who sends octet by octet must not have the kernel wake us for each.
-                engine::sleep(HEAD_READ_PAUSE).await;
+                let pause = HEAD_READ_PAUSE * paced.div_ceil(HEAD_READS_AT_ONCE);
+                engine::sleep(pause.min(HEAD_READ_PAUSE_MAX)).await;
             }
             if !matches!(self.client.fill().await, Ok(Filled::Bytes)) {
                 return None;
