@@ -32,6 +32,16 @@ fn no_subcommand_is_wrong_use() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("Usage"));
 }
 
+/// `ringfence --version | head -1` ended with a panic where `head` was quick.
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_ringfence")).arg("--version").stdout(writer).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[test]
 fn the_version_names_commit_and_backends() {
     let output = ringfence(&["--version"]);

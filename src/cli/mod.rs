@@ -3,7 +3,7 @@
 //! Results go to stdout, diagnostics to stderr. Exit codes: 0 success, 1 the checked thing failed, 2 wrong use or configuration;
 //! `run` exits with its command's status, 125 when it cannot fence.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -111,13 +111,18 @@ fn speak(usual: &str) {
 }
 
 fn version() -> ExitCode {
-    println!("ringfence {} ({})", env!("CARGO_PKG_VERSION"), env!("RINGFENCE_COMMIT"));
-    match io::engine::select(io::engine::Choice::Auto) {
+    let engines = match io::engine::select(io::engine::Choice::Auto) {
         Ok(selected) => match selected.refused {
-            None => println!("I/O: io_uring (chosen), epoll"),
-            Some(why) => println!("I/O: epoll (chosen); io_uring refused: {why}"),
+            None => "io_uring (chosen), epoll".to_owned(),
+            Some(why) => format!("epoll (chosen); io_uring refused: {why}"),
         },
-        Err(error) => println!("I/O: none: {error}"),
-    }
+        Err(error) => format!("none: {error}"),
+    };
+    say(&format!("ringfence {} ({})\nI/O: {engines}\n", env!("CARGO_PKG_VERSION"), env!("RINGFENCE_COMMIT")));
     ExitCode::SUCCESS
+}
+
+/// Prints a text. Whoever closes our output has read enough (`| head -1`).
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }

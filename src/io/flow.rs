@@ -271,8 +271,8 @@ impl Connection {
             let paced = read.saturating_sub(HEAD_READS_AT_ONCE);
             if paced > 0 {
                 // Who sends octet by octet must not have the kernel wake us for each.
-                let pause = HEAD_READ_PAUSE * paced.div_ceil(HEAD_READS_AT_ONCE);
-                engine::sleep(pause.min(HEAD_READ_PAUSE_MAX)).await;
+                let doubled = 1 << ((paced - 1) / HEAD_READS_AT_ONCE).min(8);
+                engine::sleep((HEAD_READ_PAUSE * doubled).min(HEAD_READ_PAUSE_MAX)).await;
             }
             if !matches!(self.client.fill().await, Ok(Filled::Bytes)) {
                 return None;

@@ -49,8 +49,8 @@ pub const TIMER_MILLISECONDS_MAX: u64 = (1 << 36) - (1 << 30);
 pub const HEAD_WAIT: Duration = Duration::from_secs(10);
 /// Reads for one head before they are paced: more than a head of full packets needs.
 pub const HEAD_READS_AT_ONCE: u32 = 32;
-/// Pause between two reads for a head that comes in more than [`HEAD_READS_AT_ONCE`] of them. What comes meanwhile is read as one. With each
-/// [`HEAD_READS_AT_ONCE`] more it grows by as much, up to [`HEAD_READ_PAUSE_MAX`].
+/// Pause between two reads for a head that comes in more than [`HEAD_READS_AT_ONCE`] of them. What comes meanwhile is read as one. It is doubled
+/// with each [`HEAD_READS_AT_ONCE`] more, up to [`HEAD_READ_PAUSE_MAX`].
 pub const HEAD_READ_PAUSE: Duration = Duration::from_millis(1);
 /// Longest such pause.
 pub const HEAD_READ_PAUSE_MAX: Duration = Duration::from_millis(20);

@@ -110,7 +110,7 @@ mod tests {
     /// One more life of a log; the last checkpoint that it leaves for its anchor.
     fn live(root: &Path) -> PathBuf {
         let outbox = Arc::new(Outbox::default());
-        let options = WriterOptions::new(&root.join("log"), &root.join("state"), 1);
+        let options = WriterOptions::new(root.join("log"), root.join("state"), 1);
         let (writer, mut seats) = Writer::start(WriterOptions { outbox: Some(outbox.clone()), ..options }).unwrap();
         seats.pop().unwrap().take().deny(Nanos(1), &DecisionFacts::default()).unwrap();
         writer.finish().unwrap();

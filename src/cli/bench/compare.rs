@@ -56,18 +56,13 @@ pub(super) fn compare(args: &CompareArgs) -> ExitCode {
         eprintln!("ringfence: bench: the runs have no target in common");
         return ExitCode::from(2);
     }
-    println!("target            figure            before      after     change  95 % interval");
-    for change in &changes {
-        println!("{}", line(change));
+    let mut text = "target            figure            before      after     change  95 % interval\n".to_owned();
+    changes.iter().for_each(|change| text += &format!("{}\n", line(change)));
+    compare::unlike(&before, &after).iter().for_each(|unlike| text += &format!("not alike: {unlike}\n"));
+    for (name, summary) in [("A", &before), ("B", &after)].into_iter().filter(|(_, summary)| !summary.valid) {
+        text += &format!("{name} is INVALID: {}\n", summary.why);
     }
-    for unlike in compare::unlike(&before, &after) {
-        println!("not alike: {unlike}");
-    }
-    for (name, summary) in [("A", &before), ("B", &after)] {
-        if !summary.valid {
-            println!("{name} is INVALID: {}", summary.why);
-        }
-    }
+    crate::cli::say(&text);
     let gate = |limit: f64| changes.iter().any(|change| change.is_worse_by(limit));
     ExitCode::from(u8::from(args.fail_above.is_some_and(gate)))
 }

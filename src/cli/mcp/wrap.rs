@@ -75,7 +75,7 @@ fn conclude(args: &FileArgs, before: &str, (after, servers): (String, Vec<String
     let name = args.config.display().to_string();
     if args.dry_run {
         let diff = TextDiff::from_lines(before, &after);
-        print!("{}", diff.unified_diff().header(&name, &name));
+        crate::cli::say(&diff.unified_diff().header(&name, &name).to_string());
         return Ok(());
     }
     if after != before {
