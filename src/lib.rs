@@ -14,6 +14,8 @@
 //! `parse`, `policy` and `audit` are floors without doors between them: bytes and time come in, facts come out. Only `io`
 //! composes them. `tests/tidy.rs` keeps it so.
 
+#![cfg_attr(fuzzing, allow(unused_imports, dead_code, reason = "what is not fuzzed, and is left out below, uses them"))]
+
 pub mod audit;
 // What reads bytes of others without doing anything is fuzzed; what stands above it takes longer to build than all fuzz targets do.
 #[cfg(not(fuzzing))]

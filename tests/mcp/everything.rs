@@ -2,13 +2,12 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::sdks::{node, packages};
 use super::{Place, python, repository, step};
-use crate::util::Program;
+use crate::util::{Program, until};
 
 const POLICY: &str = r#"ringfence: v1
 mcp_servers:
@@ -34,11 +33,7 @@ fn serve(transport: &str) -> (Program, u16) {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
     let words = server(transport);
     let program = Program::start(Command::new(&words[0]).args(&words[1..]).env("PORT", port.to_string()));
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(Instant::now() < deadline, "the server does not listen");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("the server listens", || TcpStream::connect(("127.0.0.1", port)).ok());
     (program, port)
 }
 

@@ -9,8 +9,6 @@ use crate::parse::rpc::Id;
 pub(super) const BLOCKED: i32 = -31403;
 /// JSON-RPC 2.0 §5.1: the message is no request.
 pub(super) const INVALID_REQUEST: i32 = -32600;
-/// Parameters that mean nothing to the recipient (JSON-RPC 2.0 §5.1), as MCP has it for a task that does not exist.
-pub(super) const INVALID_PARAMS: i32 = -32602;
 /// MCP 2026-07-28, "Error Codes".
 pub(super) const UNSUPPORTED_VERSION: i32 = -32022;
 

@@ -1,8 +1,8 @@
 //! Which agent's a task is: what a call comes to later belongs to whoever has made the call.
 //!
 //! A server answers a call with a task, and its result is asked for by the task's id, on any connection. The ids of one server are kept as long as
-//! there is room, for all workers. A task that is not known, such as one from before the start, does not exist for the agents of a declared
-//! server; elsewhere it is decided by its method alone.
+//! there is room, for all workers. A task that is not known, such as one from before the start, is decided by its method alone: what the server
+//! says of a task that does not exist is the server's to say, and clients tell apart what it says.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -52,17 +52,11 @@ impl Tasks {
 }
 
 impl Session {
-    /// Whether a message is about a task that is not its agent's.
+    /// Whether a message is about a task of another agent's.
     pub(super) fn foreign(&self, carrier: &Carrier<'_>, call: &Call<'_>) -> Option<Objection> {
         let task = call.task.as_deref()?;
-        match Tasks::all().owner(&self.server, task) {
-            Some(owner) if owner == carrier.subject.agent => None,
-            Some(_) => Some(Objection::new("task_foreign", answer::BLOCKED, "the task is another agent's")),
-            None if self.declared => {
-                Some(Objection::new("task_unknown", answer::INVALID_PARAMS, "no such task was made here"))
-            }
-            None => None,
-        }
+        let is_foreign = Tasks::all().owner(&self.server, task).is_some_and(|owner| owner != carrier.subject.agent);
+        is_foreign.then(|| Objection::new("task_foreign", answer::BLOCKED, "the task is another agent's"))
     }
 }
 
