@@ -76,7 +76,7 @@ pub struct WriterOptions {
     pub retry_wait: Duration,
     /// At shutdown: how long to wait for producers that still live, and for a disk that still refuses.
     pub finish_wait: Duration,
-    /// The wall clock, which the log's own records have their time from.
+    /// The wall clock that is watched for steps.
     pub clock: fn() -> Nanos,
     /// What the disk does wrong.
     #[cfg(test)]
