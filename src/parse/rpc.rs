@@ -203,8 +203,8 @@ pub struct Call<'b> {
     /// `resources/read`, `resources/subscribe` and `resources/unsubscribe`: the resource. `completion/complete` about a resource: its
     /// template. `subscriptions/listen`: each resource. Every one must be allowed.
     pub resources: Vec<Uri<'b>>,
-    /// `tasks/*`: the task.
-    pub task: Option<Cow<'b, str>>,
+    /// `tasks/*` and `notifications/tasks*`: the task. `subscriptions/listen`: each task.
+    pub tasks: Vec<Cow<'b, str>>,
     /// The arguments of a tool or a prompt as they were received.
     pub arguments: Option<&'b [u8]>,
     /// The values in them that policy asks for.
@@ -226,7 +226,7 @@ impl Call<'_> {
             "tools/call" => Some((self.tool.as_deref()?, true)),
             "prompts/get" => Some((self.prompt.as_deref()?, true)),
             "resources/read" => Some((&*self.resources.first()?.received, true)),
-            "tasks/get" | "tasks/update" | "tasks/cancel" => Some((self.task.as_deref()?, false)),
+            "tasks/get" | "tasks/update" | "tasks/cancel" => Some((self.tasks.first()?, false)),
             _ => None,
         }
     }

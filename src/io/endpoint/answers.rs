@@ -80,6 +80,17 @@ impl Owner<'_> {
         }
     }
 
+    /// The stream cannot be read any further: what is waited for on it is not answered on another one either.
+    pub(super) fn give_up(&self, session: &mut Session) {
+        if let Some(target) = &self.place.older {
+            let waiting = Streams::all().take_all(target);
+            waiting.into_iter().for_each(|(id, method)| session.asks(id, &method));
+        }
+        for (id, _) in session.open() {
+            Sessions::all().settle(&self.place.key(self.agent), id);
+        }
+    }
+
     /// What was reserved and is not sent.
     pub(super) fn release(&self, body: &Body<'_>) {
         let Some(target) = &self.place.older else { return };

@@ -17,6 +17,7 @@ use crate::parse::sse;
 use crate::policy::{Host, Look, Subject};
 
 use super::Place;
+use super::answers::Owner;
 use super::pieces::{Broken, Pieces};
 use super::response::Reply;
 use super::streams::{Opened, Streams, Target};
@@ -36,9 +37,7 @@ impl Reply<'_> {
                 Either::Left(more) => return told(more),
                 Either::Right(Some(text)) => {
                     let mut ready = Vec::new();
-                    if let Ok(data) = str::from_utf8(&text) {
-                        sse::Event { name: Some("message"), data: Some(data), id: None, retry: None }.write(&mut ready);
-                    }
+                    message(&text, &mut ready);
                     self.send_events(&ready, chunks).await?;
                 }
                 // Another stream of the same agent's has taken its place.
@@ -68,6 +67,21 @@ impl Reply<'_> {
         session.speaks(rpc::Version::V2024_11_05);
         place.older = Some(opened.target.clone());
         Ok(opened)
+    }
+
+    /// The stream cannot be read any further: whoever waits for an answer on it gets an error.
+    pub(super) fn give_up(
+        &self,
+        session: &mut Session,
+        (place, status): (&Place, u16),
+        code: &'static str,
+        out: &mut Vec<u8>,
+    ) {
+        Owner { place, agent: &self.connection.arrival.agent }.give_up(session);
+        let errors = self.carry(place, status, |carrier| session.unreadable_from_here(carrier, code));
+        for text in &errors {
+            message(text, out);
+        }
     }
 
     /// Lets something be decided and recorded under the policy of this moment.
@@ -112,6 +126,13 @@ impl Reply<'_> {
             vet: &|_| Ok(()),
             started: Instant::now(),
         })
+    }
+}
+
+/// A text of ours as an event.
+fn message(text: &[u8], out: &mut Vec<u8>) {
+    if let Ok(data) = str::from_utf8(text) {
+        sse::Event { name: Some("message"), data: Some(data), id: None, retry: None }.write(out);
     }
 }
 

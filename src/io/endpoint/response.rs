@@ -305,7 +305,15 @@ impl Reply<'_> {
             let mut ready = Vec::new();
             let mut at = 0;
             loop {
-                match decoder.step(&arrived[at..]).map_err(|error| cut(error.code()))? {
+                let step = match decoder.step(&arrived[at..]) {
+                    Ok(step) => step,
+                    Err(error) => {
+                        self.give_up(session, (place, head.status), error.code(), &mut ready);
+                        self.send_events(&ready, chunks).await?;
+                        return self.end_of_stream((false, false), chunks).await;
+                    }
+                };
+                match step {
                     sse::Step::Event { consumed, event } => {
                         at += consumed;
                         if may_open && event.kind() == "endpoint" {
@@ -327,10 +335,14 @@ impl Reply<'_> {
                 break;
             }
         }
+        let upstream = reusable && self.exchange.upstream.pending() == 0;
+        self.end_of_stream((upstream, client), chunks).await
+    }
+
+    async fn end_of_stream(&self, (upstream, client): (bool, bool), chunks: bool) -> Result<End, End> {
         if chunks {
             self.send(wire::LAST_CHUNK.to_vec()).await?;
         }
-        let upstream = reusable && self.exchange.upstream.pending() == 0;
         Ok(End::Delivered { upstream, client, whole: true })
     }
 

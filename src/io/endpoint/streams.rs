@@ -126,6 +126,11 @@ impl Streams {
         self.open.get_mut(target)?.asked.remove(&id.clone().into_owned())
     }
 
+    /// All that is waited for on a stream; none of it any more.
+    pub(super) fn take_all(&mut self, target: &Target) -> HashMap<Id<'static>, Box<str>> {
+        self.open.get_mut(target).map(|open| std::mem::take(&mut open.asked)).unwrap_or_default()
+    }
+
     /// The version that is spoken on a stream and with what is posted to it.
     pub(super) fn version(&self, target: &Target) -> Version {
         self.open.get(target).and_then(|open| open.version).unwrap_or(Version::V2024_11_05)

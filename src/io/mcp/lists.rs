@@ -1,4 +1,4 @@
-//! What a client is shown of a server's tools, resources and prompts: what it may use, as its owner has seen it.
+//! What a client is shown of a server's tools, resources and prompts: what it may use, as its owner has seen it; and of its tasks: not those of others.
 //!
 //! An entry that no message could pass for is left out, and so is one without a name or with the name of an entry before it. Descriptions with
 //! characters that nobody sees are refused or stripped, and a tool that is not the one that was pinned is hidden, as the policy says.
@@ -13,6 +13,7 @@ use crate::policy::{Direction, Hidden, Look, Mode, Pin};
 
 use super::pins::Met;
 use super::ruling::{About, Finding, Objection};
+use super::tasks::anothers;
 use super::{Carrier, Session, answer};
 
 impl Session {
@@ -28,17 +29,21 @@ impl Session {
 
     fn fate(&self, carrier: &Carrier<'_>, entry: &Entry<'_>, is_twin: bool) -> Fate {
         let Some(name) = entry.name.as_deref() else { return Fate::Drop };
+        if entry.of == Of::Tasks {
+            return self.own_task(carrier, name);
+        }
         let uri = match entry.of {
             Of::Resources | Of::ResourceTemplates => match uri::read(Cow::Borrowed(name)) {
                 Ok(uri) => Some(uri),
                 Err(_) => return Fate::Drop,
             },
-            Of::Tools | Of::Prompts => None,
+            Of::Tools | Of::Prompts | Of::Tasks => None,
         };
         let (method, tool, prompt) = match entry.of {
             Of::Tools => ("tools/call", Some(name), None),
             Of::Prompts => ("prompts/get", None, Some(name)),
             Of::Resources | Of::ResourceTemplates => ("resources/read", None, None),
+            Of::Tasks => ("tasks/get", None, None),
         };
         let resources = uri.as_slice();
         let arguments = if uri.is_some() { Look::Absent } else { Look::NotLooked };
@@ -61,6 +66,15 @@ impl Session {
             return Fate::Drop;
         }
         self.seen(carrier, &shown, entry.raw)
+    }
+
+    /// A task in a list.
+    fn own_task(&self, carrier: &Carrier<'_>, task: &str) -> Fate {
+        if !self.is_anothers(carrier.subject.agent, task) {
+            return Fate::Keep;
+        }
+        let about = About::method(Direction::ToClient, Of::Tasks.method());
+        self.hide(carrier, &about, anothers())
     }
 
     /// An entry whose texts have hidden characters.

@@ -72,6 +72,19 @@ impl Session {
         FromServer { to_client, to_server: None }
     }
 
+    /// Nothing of the server's can be read any more: everything that waits for an answer has failed. The errors, one for each.
+    pub(crate) fn unreadable_from_here(&mut self, carrier: &Carrier<'_>, code: &'static str) -> Vec<Vec<u8>> {
+        let reason = "the server's stream cannot be read any further";
+        let finding = Finding::refused(Objection::new(code, answer::BLOCKED, reason));
+        let decision = self.record_refusal(carrier, &About::method(Direction::ToClient, ""), &finding);
+        let waiting: Vec<Id<'static>> = self.open().map(|(id, _)| id.clone()).collect();
+        let failed = |id| {
+            self.fail(carrier, &id, code);
+            finding.error(decision).write(Some(&id))
+        };
+        waiting.into_iter().map(failed).collect()
+    }
+
     /// One message: what of it the client gets.
     fn hear<'m>(
         &mut self,
@@ -107,7 +120,10 @@ impl Session {
             Shape::Notification(call) => {
                 let arguments = Arguments(&call.facts, call.arguments);
                 let about = About::of(Direction::ToClient, call, &arguments);
-                let finding = self.weigh(carrier, &about);
+                let finding = match self.foreign(carrier, call) {
+                    Some(objection) => Finding::refused(objection),
+                    None => self.weigh(carrier, &about),
+                };
                 if finding.is_refused() {
                     self.record_refusal(carrier, &about, &finding);
                     return None;

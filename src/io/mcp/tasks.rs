@@ -54,10 +54,19 @@ impl Tasks {
 impl Session {
     /// Whether a message is about a task of another agent's.
     pub(super) fn foreign(&self, carrier: &Carrier<'_>, call: &Call<'_>) -> Option<Objection> {
-        let task = call.task.as_deref()?;
-        let is_foreign = Tasks::all().owner(&self.server, task).is_some_and(|owner| owner != carrier.subject.agent);
-        is_foreign.then(|| Objection::new("task_foreign", answer::BLOCKED, "the task is another agent's"))
+        let agent = carrier.subject.agent;
+        let is_foreign = call.tasks.iter().any(|task| self.is_anothers(agent, task));
+        is_foreign.then(anothers)
     }
+
+    /// Whether a task is known, and another agent's.
+    pub(super) fn is_anothers(&self, agent: &str, task: &str) -> bool {
+        Tasks::all().owner(&self.server, task).is_some_and(|owner| owner != agent)
+    }
+}
+
+pub(super) fn anothers() -> Objection {
+    Objection::new("task_foreign", answer::BLOCKED, "the task is another agent's")
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod agt;
 use std::path::Path;
 
 mod asking;
+mod tasks;
 
 use super::*;
 use crate::audit::record::{Body, flag};
@@ -376,22 +377,4 @@ fn each_reading_of_a_resource_must_be_allowed_and_one_may_be_denied() {
     let listen = r#"{"jsonrpc":"2.0","id":2,"method":"subscriptions/listen","params":{"notifications":{"resourceSubscriptions":["note://a/b","file:///x"]}}}"#;
     assert!(talk.client(listen).unwrap_err().contains("-31403"));
     assert_eq!(talk.client(&read("note://a/b")), Ok(()));
-}
-
-#[test]
-fn a_task_is_asked_about_by_the_agent_that_has_made_it() {
-    let mut talk = talk(&format!("{SERVERS}- allow: all\n  mcp: {{ server: files }}\n"));
-    let get = |id: &str, task: &str| {
-        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tasks/get","params":{{"taskId":"{task}"}}}}"#)
-    };
-    assert_eq!(talk.client(&call("1", "slow", "{}")), Ok(()));
-    talk.server(r#"{"jsonrpc":"2.0","id":1,"result":{"task":{"taskId":"of-the-coder"}}}"#);
-    assert_eq!(talk.client(&get("2", "of-the-coder")), Ok(()));
-    super::tasks::Tasks::all().begin("files", "of-somebody-else", "somebody");
-    let told = talk.client(&get("3", "of-somebody-else")).unwrap_err();
-    assert!(told.contains("task_foreign") && told.contains("-31403"), "{told}");
-    // What a task says of another does not make it its own.
-    talk.server(r#"{"jsonrpc":"2.0","id":2,"result":{"taskId":"of-nobody"}}"#);
-    super::tasks::Tasks::all().begin("files", "of-nobody", "somebody");
-    assert!(talk.client(&get("4", "of-nobody")).is_err());
 }

@@ -18,6 +18,7 @@ enum Place {
     Reference,
     Filter,
     Uris,
+    Tasks,
     Result,
     Task,
     InputRequests,
@@ -51,6 +52,7 @@ pub(super) enum Slot {
     ReferenceName,
     ReferenceUri,
     Uris,
+    TaskIds,
     InputRequests,
     ResultVersion,
     ResultTask,
@@ -103,7 +105,7 @@ fn names(place: Place) -> &'static [(&'static str, Slot)] {
         Place::Reference => {
             &[("type", Slot::ReferenceType), ("name", Slot::ReferenceName), ("uri", Slot::ReferenceUri)]
         }
-        Place::Filter => &[("resourceSubscriptions", Slot::Uris)],
+        Place::Filter => &[("resourceSubscriptions", Slot::Uris), ("taskIds", Slot::TaskIds)],
         Place::Result => &[
             ("inputRequests", Slot::InputRequests),
             ("protocolVersion", Slot::ResultVersion),
@@ -111,6 +113,7 @@ fn names(place: Place) -> &'static [(&'static str, Slot)] {
             ("resources", Slot::List),
             ("resourceTemplates", Slot::List),
             ("prompts", Slot::List),
+            ("tasks", Slot::List),
             ("taskId", Slot::ResultTask),
             ("task", Slot::Known),
             ("resultType", Slot::Known),
@@ -122,7 +125,7 @@ fn names(place: Place) -> &'static [(&'static str, Slot)] {
         Place::Task => &[("taskId", Slot::ResultTask)],
         Place::InputRequest => &[("method", Slot::InputMethod), ("params", Slot::InputParams)],
         Place::Error => &[("code", Slot::ErrorCode), ("message", Slot::Known), ("data", Slot::Known)],
-        Place::Batch | Place::Arguments | Place::Uris | Place::InputRequests | Place::Other => &[],
+        Place::Batch | Place::Arguments | Place::Uris | Place::Tasks | Place::InputRequests | Place::Other => &[],
     }
 }
 
@@ -142,6 +145,7 @@ pub(super) struct Draft<'p> {
     pub(super) span: Option<Token>,
     slots: [Option<Token>; SLOTS],
     pub(super) uris: Vec<Token>,
+    pub(super) tasks: Vec<Token>,
     pub(super) inputs: Vec<Input>,
     pub(super) watch: Watch<'p>,
 }
@@ -217,7 +221,14 @@ impl<'p> Drafts<'p> {
             return Err(RpcError::Batch);
         }
         let watch = Watch::new(self.arguments);
-        self.drafts.push(Draft { span: None, slots: [None; SLOTS], uris: Vec::new(), inputs: Vec::new(), watch });
+        self.drafts.push(Draft {
+            span: None,
+            slots: [None; SLOTS],
+            uris: Vec::new(),
+            tasks: Vec::new(),
+            inputs: Vec::new(),
+            watch,
+        });
         Ok(())
     }
 
@@ -263,6 +274,7 @@ impl<'p> Drafts<'p> {
             }
             (Place::Arguments, _) => Place::Arguments,
             (Place::Filter, Some(Slot::Uris)) if !is_object => Place::Uris,
+            (Place::Filter, Some(Slot::TaskIds)) if !is_object => Place::Tasks,
             (Place::Result, Some(Slot::InputRequests)) if is_object => Place::InputRequests,
             (Place::Result, Some(Slot::Known)) if is_object && is_task(level, bytes) => Place::Task,
             (Place::InputRequests, _) if is_object => {
@@ -283,11 +295,12 @@ impl<'p> Drafts<'p> {
         let draft = self.drafts.last_mut();
         match (level.place, level.slot, draft) {
             (Place::Batch, ..) => return Err(RpcError::Message),
-            (Place::Uris, _, Some(draft)) => {
-                if draft.uris.len() == RPC_INPUTS_MAX {
+            (Place::Uris | Place::Tasks, _, Some(draft)) => {
+                let list = if level.place == Place::Uris { &mut draft.uris } else { &mut draft.tasks };
+                if list.len() == RPC_INPUTS_MAX {
                     return Err(RpcError::TooMany);
                 }
-                draft.uris.push(token);
+                list.push(token);
             }
             (Place::InputRequests, _, _) if token.kind != Kind::ObjectEnd => return Err(RpcError::Outcome),
             (Place::InputRequest, Some(slot), Some(draft)) => {
@@ -298,7 +311,9 @@ impl<'p> Drafts<'p> {
                     }
                 }
             }
-            (_, Some(Slot::Opaque), _) if token.of(bytes).len() > RPC_OPAQUE_BYTES_MAX => return Err(RpcError::Opaque),
+            (_, Some(Slot::Opaque | Slot::Meta), _) if token.of(bytes).len() > RPC_OPAQUE_BYTES_MAX => {
+                return Err(RpcError::Opaque);
+            }
             (_, Some(slot), Some(draft)) => {
                 if let Some(place) = draft.slots.get_mut(slot as usize) {
                     *place = Some(token);

@@ -21,6 +21,8 @@ pub enum Of {
     ResourceTemplates,
     /// `prompts`, by `name`.
     Prompts,
+    /// `tasks`, by `taskId`.
+    Tasks,
 }
 
 /// One entry.
@@ -48,7 +50,7 @@ pub enum Fate {
 }
 
 impl Of {
-    const ALL: [Of; 4] = [Of::Tools, Of::Resources, Of::ResourceTemplates, Of::Prompts];
+    const ALL: [Of; 5] = [Of::Tools, Of::Resources, Of::ResourceTemplates, Of::Prompts, Of::Tasks];
 
     /// The method that asks for such a list.
     pub fn method(self) -> &'static str {
@@ -57,6 +59,7 @@ impl Of {
             Of::Resources => "resources/list",
             Of::ResourceTemplates => "resources/templates/list",
             Of::Prompts => "prompts/list",
+            Of::Tasks => "tasks/list",
         }
     }
 
@@ -67,6 +70,7 @@ impl Of {
             Of::Resources => "resources",
             Of::ResourceTemplates => "resourceTemplates",
             Of::Prompts => "prompts",
+            Of::Tasks => "tasks",
         }
     }
 
@@ -75,6 +79,7 @@ impl Of {
             Of::Tools | Of::Prompts => "name",
             Of::Resources => "uri",
             Of::ResourceTemplates => "uriTemplate",
+            Of::Tasks => "taskId",
         }
     }
 }

@@ -141,7 +141,11 @@ fn call_agrees(call: &Call<'_>, tree: &Tree) {
         assert_eq!(again.canonical, uri.canonical);
     }
     if *call.method == *"tasks/get" {
-        assert_eq!(owned(&call.task), text(&params["taskId"]));
+        assert_eq!(call.tasks.first().map(|task| &**task), params["taskId"].as_str());
+    }
+    if *call.method == *"subscriptions/listen" {
+        let listed = params["notifications"]["taskIds"].as_array().map(Vec::as_slice).unwrap_or_default();
+        assert!(call.tasks.iter().map(|task| &**task).eq(listed.iter().filter_map(Tree::as_str)));
     }
     assert_eq!(owned(&call.meta_version), text(&params["_meta"]["io.modelcontextprotocol/protocolVersion"]));
     if call.arguments.is_some() {
@@ -165,6 +169,7 @@ fn lists_agree(raw: &[u8], tree: &Tree) {
         (Of::Resources, "resources", "uri"),
         (Of::ResourceTemplates, "resourceTemplates", "uriTemplate"),
         (Of::Prompts, "prompts", "name"),
+        (Of::Tasks, "tasks", "taskId"),
     ] {
         let ours: Vec<_> = entries.iter().filter(|entry| entry.of == of).map(|entry| entry.name.as_deref()).collect();
         let theirs: Vec<_> =

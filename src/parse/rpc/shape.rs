@@ -82,8 +82,8 @@ impl<'b> Reading<'b> {
         let meta_version = self.text_of(&draft, Slot::MetaVersion)?;
         self.object(&draft, Slot::Meta)?;
         let is_stateless = meta_version.as_deref().and_then(Version::read).is_some_and(Version::is_stateless);
-        let (mut tool, mut prompt, mut task, mut arguments) = (None, None, None, None);
-        let mut resources = Vec::new();
+        let (mut tool, mut prompt, mut arguments) = (None, None, None);
+        let (mut resources, mut tasks) = (Vec::new(), Vec::new());
         match &*method {
             "tools/call" => tool = Some(self.required(&draft, Slot::Name)?),
             "prompts/get" => prompt = Some(self.required(&draft, Slot::Name)?),
@@ -97,10 +97,11 @@ impl<'b> Reading<'b> {
                 "ref/resource" => resources.push(self.uri(draft.slot(Slot::ReferenceUri))?),
                 _ => return Err(RpcError::Params),
             },
-            "subscriptions/listen" => resources = self.subscriptions(&draft)?,
+            "subscriptions/listen" => (resources, tasks) = self.subscriptions(&draft)?,
             "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/update" | "tasks/delete" => {
-                task = Some(self.required(&draft, Slot::TaskId)?);
+                tasks.push(self.required(&draft, Slot::TaskId)?);
             }
+            "notifications/tasks" | "notifications/tasks/status" => tasks.extend(self.text_of(&draft, Slot::TaskId)?),
             _ => {}
         }
         if tool.is_some() || prompt.is_some() && *method == *"prompts/get" {
@@ -121,7 +122,7 @@ impl<'b> Reading<'b> {
             tool,
             prompt,
             resources,
-            task,
+            tasks,
             arguments,
             meta_version,
             cancels,
@@ -163,12 +164,16 @@ impl<'b> Reading<'b> {
         Ok(uri::read(text)?)
     }
 
-    fn subscriptions(self, draft: &Draft<'_>) -> Result<Vec<Uri<'b>>, RpcError> {
+    /// The resources and the tasks of a subscription.
+    fn subscriptions(self, draft: &Draft<'_>) -> Result<(Vec<Uri<'b>>, Vec<Cow<'b, str>>), RpcError> {
         self.object(draft, Slot::Filter)?;
-        if draft.slot(Slot::Uris).is_some_and(|token| token.kind != Kind::ArrayEnd) {
+        let is_list = |slot| draft.slot(slot).is_none_or(|token| token.kind == Kind::ArrayEnd);
+        if !is_list(Slot::Uris) || !is_list(Slot::TaskIds) {
             return Err(RpcError::Params);
         }
-        draft.uris.iter().map(|&token| self.uri(Some(token))).collect()
+        let resources = draft.uris.iter().map(|&token| self.uri(Some(token))).collect::<Result<_, _>>()?;
+        let tasks = draft.tasks.iter().map(|&token| self.name(token)).collect::<Result<_, _>>()?;
+        Ok((resources, tasks))
     }
 
     fn result(self, token: Token, draft: &Draft<'_>) -> Result<Outcome<'b>, RpcError> {

@@ -128,7 +128,13 @@ fn knows_what_a_call_is_about() {
     let text = request("completion/complete", r#"{"ref":{"uri":"file:///{path}","type":"ref/resource"}}"#);
     assert_eq!(call(&text).resources[0].canonical, "file:///{path}");
     for method in ["tasks/get", "tasks/result", "tasks/cancel", "tasks/update"] {
-        assert_eq!(call(&request(method, r#"{"taskId":"t"}"#)).task.as_deref(), Some("t"));
+        assert_eq!(call(&request(method, r#"{"taskId":"t"}"#)).tasks, ["t"]);
+    }
+    let text = request("subscriptions/listen", r#"{"notifications":{"taskIds":["t","u\u0031"]}}"#);
+    assert_eq!(call(&text).tasks, ["t", "u1"]);
+    for ids in ["1", "{}", "[1]", "[[\"t\"]]", "[\"\"]", "[null]"] {
+        let text = request("subscriptions/listen", &format!(r#"{{"notifications":{{"taskIds":{ids}}}}}"#));
+        assert_eq!(fault(&text), RpcError::Params, "{ids}");
     }
     let text = request(
         "subscriptions/listen",

@@ -15,7 +15,6 @@ fn what_only_its_maker_reads_is_bounded() {
     let places = [
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":"#,
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","requestState":"#,
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","_meta":{"progressToken":"#,
         r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":"#,
         r#"{"jsonrpc":"2.0","id":1,"result":{"nextCursor":"#,
         r#"{"jsonrpc":"2.0","id":1,"result":{"requestState":"#,
@@ -30,4 +29,20 @@ fn what_only_its_maker_reads_is_bounded() {
         let nested = format!("{place}[\"{}\"]{close}", "x".repeat(RPC_OPAQUE_BYTES_MAX - 3));
         assert_eq!(fault_of(&nested), RpcError::Opaque, "{place}");
     }
+}
+
+#[test]
+fn what_goes_beside_a_request_is_bounded_as_a_whole() {
+    let text = |len: usize| {
+        let half = "x".repeat(len / 2);
+        let meta = format!(r#"{{"a/b":"{half}","c/de":["{half}"]}}"#);
+        (
+            meta.len(),
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"a","_meta":{meta}}}}}"#),
+        )
+    };
+    let frame = text(0).0;
+    assert_eq!(text(RPC_OPAQUE_BYTES_MAX - frame).0, RPC_OPAQUE_BYTES_MAX);
+    assert!(read(text(RPC_OPAQUE_BYTES_MAX - frame).1.as_bytes(), Layout::Free, none()).is_ok());
+    assert_eq!(fault_of(&text(RPC_OPAQUE_BYTES_MAX - frame + 2).1), RpcError::Opaque);
 }
