@@ -56,7 +56,7 @@ pub use rate::{Period, Rate};
 pub use reach::{Place as ReachPlace, Way};
 pub use regexes::Regex;
 pub use schema::schema;
-pub use subject::{Direction, Host, Look, Lookup, Mcp, Scheme, Stage, Subject, Value};
+pub use subject::{Direction, Host, Look, Lookup, Mcp, Reply, Scheme, Stage, Subject, Value};
 pub use weaken::Weakening;
 pub use when::{Times, When};
 

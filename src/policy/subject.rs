@@ -90,8 +90,19 @@ pub enum Stage<'a> {
     Request,
     /// A tool as its server describes it, before a client is shown it; by its name and its description.
     Description(&'a str),
-    /// What a tool has answered, before its caller gets it; by the texts of the answer.
-    Response(&'a str),
+    /// What a tool has answered, before its caller gets it.
+    Response(Reply<'a>),
+}
+
+/// What a tool has answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reply<'a> {
+    /// Its texts, decoded, a line each.
+    pub texts: &'a str,
+    /// The result, or the error in its place, as JSON.
+    pub json: &'a [u8],
+    /// It is an error of the protocol's.
+    pub is_error: bool,
 }
 
 /// What is known of facts that a policy asks for by name.

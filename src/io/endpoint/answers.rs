@@ -1,7 +1,7 @@
 //! The answers in what a client sends, which belong to requests of the server's that came over another connection; and the error for header
 //! fields that contradict their body.
 
-use crate::io::mcp::{Refusal, Session, Why};
+use crate::io::mcp::{Refusal, Session, Topic, Why};
 use crate::parse::rpc::{self, Body, Version, header};
 
 use super::Place;
@@ -41,11 +41,11 @@ impl Owner<'_> {
     pub(super) fn reserve(&self, body: &Body<'_>, session: &mut Session) -> Reserved {
         let Some(target) = &self.place.older else { return Reserved::Nothing };
         let requests: Vec<_> =
-            requests(body).map(|(id, method)| (id.clone().into_owned(), Box::from(method))).collect();
+            requests(body).map(|(id, call)| (id.clone().into_owned(), session.topic(call))).collect();
         let reserved = Streams::all().reserve(target, &requests);
         match reserved {
             Reserved::Yes | Reserved::Gone | Reserved::Nothing => {}
-            Reserved::Twice => requests.into_iter().for_each(|(id, method)| session.asks(id, &method)),
+            Reserved::Twice => requests.into_iter().for_each(|(id, topic)| session.asks(id, topic)),
             Reserved::Full => session.is_crowded(),
         }
         reserved
@@ -65,14 +65,14 @@ impl Owner<'_> {
     /// opens in the same session. When it ends is too late to note that: the client may have come back by then, at another worker.
     pub(super) fn note_stream(&self, session: &Session) {
         if self.place.has_sessions && self.place.older.is_none() {
-            for (id, method) in session.open() {
-                Sessions::all().owe(self.place.key(self.agent), self.agent, id.clone(), method);
+            for (id, topic) in session.open() {
+                Sessions::all().owe(self.place.key(self.agent), self.agent, id.clone(), topic.clone());
             }
         }
     }
 
     /// The request that an answer belongs to, where it was sent over another connection.
-    pub(super) fn asked_elsewhere(&self, id: &rpc::Id<'_>) -> Option<Box<str>> {
+    pub(super) fn asked_elsewhere(&self, id: &rpc::Id<'_>) -> Option<Topic> {
         match &self.place.older {
             Some(target) => Streams::all().take(target, id),
             None if self.place.method == "GET" => Sessions::all().settle(&self.place.key(self.agent), id),
@@ -84,7 +84,7 @@ impl Owner<'_> {
     pub(super) fn give_up(&self, session: &mut Session) {
         if let Some(target) = &self.place.older {
             let waiting = Streams::all().take_all(target);
-            waiting.into_iter().for_each(|(id, method)| session.asks(id, &method));
+            waiting.into_iter().for_each(|(id, topic)| session.asks(id, topic));
         }
         for (id, _) in session.open() {
             Sessions::all().settle(&self.place.key(self.agent), id);
@@ -100,9 +100,9 @@ impl Owner<'_> {
     }
 }
 
-fn requests<'b>(body: &'b Body<'_>) -> impl Iterator<Item = (&'b rpc::Id<'b>, &'b str)> {
+fn requests<'b>(body: &'b Body<'_>) -> impl Iterator<Item = (&'b rpc::Id<'b>, &'b rpc::Call<'b>)> {
     body.messages.iter().filter_map(|message| match &message.shape {
-        rpc::Shape::Request(id, call) => Some((id, &*call.method)),
+        rpc::Shape::Request(id, call) => Some((id, call)),
         _ => None,
     })
 }

@@ -366,8 +366,8 @@ impl Reply<'_> {
         if place.method == "GET" {
             // What was asked with a POST may be answered here.
             for id in responses(text) {
-                if let Some(method) = owner.asked_elsewhere(&id) {
-                    session.asks(id, &method);
+                if let Some(topic) = owner.asked_elsewhere(&id) {
+                    session.asks(id, topic);
                 }
             }
         }

@@ -5,6 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
+use crate::io::mcp::Topic;
 use crate::limits::{MCP_REQUESTS_MAX, MCP_SESSIONS_MAX};
 use crate::parse::rpc::Id;
 
@@ -40,7 +41,7 @@ struct Entry {
     /// The server's requests by their ids.
     asked: HashMap<Id<'static>, Box<str>>,
     /// The client's requests whose answers come on a stream: where that one ends early, on another.
-    owed: HashMap<Id<'static>, Box<str>>,
+    owed: HashMap<Id<'static>, Topic>,
 }
 
 impl Sessions {
@@ -89,17 +90,17 @@ impl Sessions {
     }
 
     /// The answer to a request of the client's is to come on a stream.
-    pub(super) fn owe(&mut self, key: Key, agent: &str, id: Id<'static>, method: &str) {
+    pub(super) fn owe(&mut self, key: Key, agent: &str, id: Id<'static>, topic: Topic) {
         if self.begin(key.clone(), agent)
             && let Some(entry) = self.open.get_mut(&key)
             && entry.owed.len() < MCP_REQUESTS_MAX
         {
-            entry.owed.insert(id, method.into());
+            entry.owed.insert(id, topic);
         }
     }
 
-    /// The method of what is owed under this id; it is not owed any more.
-    pub(super) fn settle(&mut self, key: &Key, id: &Id<'_>) -> Option<Box<str>> {
+    /// What is owed under this id; it is not owed any more.
+    pub(super) fn settle(&mut self, key: &Key, id: &Id<'_>) -> Option<Topic> {
         self.open.get_mut(key)?.owed.remove(&id.clone().into_owned())
     }
 
@@ -152,11 +153,11 @@ mod tests {
         let mut sessions = Sessions::default();
         let id = || Id::Number(Cow::Borrowed("7"));
         sessions.begin(key("1"), "a");
-        sessions.owe(key("1"), "b", id(), "tools/call");
+        sessions.owe(key("1"), "b", id(), Topic::method("tools/call"));
         assert_eq!(sessions.settle(&key("1"), &id()), None, "another agent's");
-        sessions.owe(key("1"), "a", id(), "tools/call");
+        sessions.owe(key("1"), "a", id(), Topic::method("tools/call"));
         assert_eq!(sessions.settle(&key("2"), &id()), None);
-        assert_eq!(sessions.settle(&key("1"), &id()).as_deref(), Some("tools/call"));
+        assert_eq!(sessions.settle(&key("1"), &id()), Some(Topic::method("tools/call")));
         assert_eq!(sessions.settle(&key("1"), &id()), None);
     }
 

@@ -11,6 +11,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use crate::io::engine::{self, Receiver, Sender};
 use crate::io::judge::Request;
+use crate::io::mcp::Topic;
 use crate::limits::{MCP_REFUSALS_MAX, MCP_REQUESTS_MAX};
 use crate::parse::head;
 use crate::parse::rpc::{Id, Version};
@@ -53,8 +54,8 @@ struct Open {
     serial: u64,
     server: Box<str>,
     agent: Box<str>,
-    /// The client's requests that wait for an answer on the stream, and their methods.
-    asked: HashMap<Id<'static>, Box<str>>,
+    /// The client's requests that wait for an answer on the stream.
+    asked: HashMap<Id<'static>, Topic>,
     /// What was agreed on: the stream has the answer to the handshake, and a POST's head says nothing of it.
     version: Option<Version>,
     /// Answers of ours, to be put on the stream.
@@ -109,7 +110,7 @@ impl Streams {
     }
 
     /// Notes requests as asked, all of them or none.
-    pub(super) fn reserve(&mut self, target: &Target, requests: &[(Id<'static>, Box<str>)]) -> Reserved {
+    pub(super) fn reserve(&mut self, target: &Target, requests: &[(Id<'static>, Topic)]) -> Reserved {
         let Some(open) = self.open.get_mut(target) else { return Reserved::Gone };
         if requests.iter().any(|(id, _)| open.asked.contains_key(id)) {
             return Reserved::Twice;
@@ -122,12 +123,12 @@ impl Streams {
     }
 
     /// What was asked under this id; it is not waited for any more.
-    pub(super) fn take(&mut self, target: &Target, id: &Id<'_>) -> Option<Box<str>> {
+    pub(super) fn take(&mut self, target: &Target, id: &Id<'_>) -> Option<Topic> {
         self.open.get_mut(target)?.asked.remove(&id.clone().into_owned())
     }
 
     /// All that is waited for on a stream; none of it any more.
-    pub(super) fn take_all(&mut self, target: &Target) -> HashMap<Id<'static>, Box<str>> {
+    pub(super) fn take_all(&mut self, target: &Target) -> HashMap<Id<'static>, Topic> {
         self.open.get_mut(target).map(|open| std::mem::take(&mut open.asked)).unwrap_or_default()
     }
 
@@ -359,13 +360,13 @@ mod tests {
     fn a_request_is_asked_once_and_answered_once() {
         let mut streams = Streams::default();
         let target = Target::named(&place(Scheme::Https, 443), "/only-there?s=1").unwrap();
-        let ask = |id: &str| (Id::Text(Cow::Owned(id.to_owned())), Box::from("tools/call"));
+        let ask = |id: &str| (Id::Text(Cow::Owned(id.to_owned())), Topic::method("tools/call"));
         assert_eq!(streams.reserve(&target, &[ask("1")]), Reserved::Gone);
         let opened = streams.begin(target.clone(), "files", "a").unwrap();
         assert_eq!(streams.reserve(&target, &[ask("1")]), Reserved::Yes);
         assert_eq!(streams.reserve(&target, &[ask("2"), ask("1")]), Reserved::Twice);
         assert_eq!(streams.take(&target, &ask("2").0), None, "none of them is noted");
-        assert_eq!(streams.take(&target, &ask("1").0).as_deref(), Some("tools/call"));
+        assert_eq!(streams.take(&target, &ask("1").0), Some(Topic::method("tools/call")));
         assert_eq!(streams.take(&target, &ask("1").0), None);
         for n in 0..MCP_REQUESTS_MAX {
             assert_eq!(streams.reserve(&target, &[ask(&n.to_string())]), Reserved::Yes);

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::audit::{Credit, Nanos, OutcomeFacts};
 use crate::io::clock;
 use crate::limits::MCP_REQUESTS_MAX;
-use crate::parse::rpc::{Call, Id};
+use crate::parse::rpc::Id;
 
 /// Requests by their ids; at most [`MCP_REQUESTS_MAX`].
 #[derive(Debug, Default)]
@@ -16,12 +16,24 @@ pub(super) struct Book {
     is_closed: bool,
 }
 
+/// What a request is about, as far as its answer is judged by that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Topic {
+    pub(crate) method: Box<str>,
+    /// The tool that is called, or whose task is asked about.
+    pub(crate) tool: Option<Box<str>>,
+}
+
+impl Topic {
+    pub(crate) fn method(method: &str) -> Topic {
+        Topic { method: method.into(), tool: None }
+    }
+}
+
 /// A request that was passed on.
 #[derive(Debug)]
 pub(super) struct Asked {
-    pub(super) method: Box<str>,
-    /// The tool that is called.
-    pub(super) tool: Option<Box<str>>,
+    pub(super) topic: Topic,
     /// Nothing where the decision was recorded elsewhere.
     credit: Option<Credit>,
     bytes: u64,
@@ -41,8 +53,8 @@ impl Book {
         self.is_closed = true;
     }
 
-    pub(super) fn each(&self) -> impl Iterator<Item = (&Id<'static>, &str)> {
-        self.open.iter().map(|(id, asked)| (id, &*asked.method))
+    pub(super) fn each(&self) -> impl Iterator<Item = (&Id<'static>, &Topic)> {
+        self.open.iter().map(|(id, asked)| (id, &asked.topic))
     }
 
     pub(super) fn has(&self, id: &Id<'_>) -> bool {
@@ -51,19 +63,16 @@ impl Book {
     }
 
     pub(super) fn method(&self, id: &Id<'_>) -> Option<&str> {
-        self.open.get(&id.clone().into_owned()).map(|asked| &*asked.method)
+        self.open.get(&id.clone().into_owned()).map(|asked| &*asked.topic.method)
     }
 
-    pub(super) fn ask(&mut self, id: Id<'static>, call: &Call<'_>, credit: Credit, bytes: usize, since: Instant) {
-        let (method, tool) = ((&*call.method).into(), call.tool.as_deref().map(Box::from));
-        let asked = Asked { method, tool, credit: Some(credit), bytes: bytes as u64, since };
-        self.open.insert(id, asked);
+    pub(super) fn ask(&mut self, id: Id<'static>, topic: Topic, credit: Credit, bytes: usize, since: Instant) {
+        self.open.insert(id, Asked { topic, credit: Some(credit), bytes: bytes as u64, since });
     }
 
-    pub(super) fn expect(&mut self, id: Id<'static>, method: &str) {
+    pub(super) fn expect(&mut self, id: Id<'static>, topic: Topic) {
         if !self.is_full() {
-            let asked = Asked { method: method.into(), tool: None, credit: None, bytes: 0, since: Instant::now() };
-            self.open.insert(id, asked);
+            self.open.insert(id, Asked { topic, credit: None, bytes: 0, since: Instant::now() });
         }
     }
 

@@ -215,7 +215,7 @@ impl Session {
                         self.version = Some(version);
                     }
                     let (id, bytes) = (id.clone().into_owned(), each.message.raw.len());
-                    self.asked.ask(id, call, credit, bytes, carrier.started);
+                    self.asked.ask(id, self.topic(call), credit, bytes, carrier.started);
                 }
                 Shape::Notification(call) => {
                     // Whoever cancels wants no answer; one that comes all the same is nobody's.

@@ -34,6 +34,7 @@ pub(crate) use self::client::{FromClient, Refusal, Why};
 pub(crate) use self::server::FromServer;
 
 use self::book::Book;
+pub(crate) use self::book::Topic;
 use self::pins::Pins;
 
 /// One conversation.
@@ -113,13 +114,13 @@ impl Session {
 
     /// A server's request that this client was sent over another carrier of the same conversation: its answer is expected.
     pub(crate) fn expects(&mut self, id: Id<'static>, method: &str) {
-        self.asked_back.expect(id, method);
+        self.asked_back.expect(id, Topic::method(method));
     }
 
     /// A request of this client's that was passed on over another carrier of the same conversation: its answer may come here, and its id is
     /// taken.
-    pub(crate) fn asks(&mut self, id: Id<'static>, method: &str) {
-        self.asked.expect(id, method);
+    pub(crate) fn asks(&mut self, id: Id<'static>, topic: Topic) {
+        self.asked.expect(id, topic);
     }
 
     /// The conversation has no room for another request.
@@ -132,8 +133,8 @@ impl Session {
         self.asked.into_credits()
     }
 
-    /// What was passed on and is not answered: ids and methods.
-    pub(crate) fn open(&self) -> impl Iterator<Item = (&Id<'static>, &str)> {
+    /// What was passed on and is not answered.
+    pub(crate) fn open(&self) -> impl Iterator<Item = (&Id<'static>, &Topic)> {
         self.asked.each()
     }
 

@@ -14,7 +14,7 @@ use super::answer;
 use super::client::{unheld, unsolicited};
 use super::ruling::{About, Arguments, Finding, Objection};
 use super::tasks::Tasks;
-use super::{Carrier, Session};
+use super::{Carrier, Session, Topic};
 
 /// What becomes of a text from the server.
 #[derive(Debug, Default)]
@@ -114,7 +114,7 @@ impl Session {
                     return None;
                 };
                 let (id, length) = (id.clone().into_owned(), message.raw.len());
-                self.asked_back.ask(id, call, credit, length, carrier.started);
+                self.asked_back.ask(id, Topic::method(&call.method), credit, length, carrier.started);
                 Some(Cow::Borrowed(message.raw))
             }
             Shape::Notification(call) => {
@@ -122,7 +122,7 @@ impl Session {
                 let about = About::of(Direction::ToClient, call, &arguments);
                 let finding = match self.foreign(carrier, call) {
                     Some(objection) => Finding::refused(objection),
-                    None => self.weigh(carrier, &about),
+                    None => self.judge_told(carrier, call).unwrap_or_else(|| self.weigh(carrier, &about)),
                 };
                 if finding.is_refused() {
                     self.record_refusal(carrier, &about, &finding);
@@ -174,7 +174,7 @@ impl Session {
             asked.end(&ended(None), message.raw.len());
             return Some(Cow::Borrowed(message.raw));
         };
-        if let Some(name) = version.as_deref().filter(|_| &*asked.method == "initialize") {
+        if let Some(name) = version.as_deref().filter(|_| &*asked.topic.method == "initialize") {
             let Some(version) = Version::read(name) else {
                 asked.end(&ended(Some("version_unsupported")), message.raw.len());
                 let reason = "the server speaks a version of MCP that is not known";
@@ -184,8 +184,8 @@ impl Session {
             };
             self.version = Some(version);
         }
-        if let Some(task) = task.as_deref().filter(|_| !asked.method.starts_with("tasks/")) {
-            Tasks::all().begin(&self.server, task, carrier.subject.agent);
+        if let Some(task) = task.as_deref().filter(|_| !asked.topic.method.starts_with("tasks/")) {
+            Tasks::all().begin(&self.server, task, carrier.subject.agent, asked.topic.tool.clone());
         }
         for input in input_requests {
             let about = About::method(Direction::ToClient, &input.method);

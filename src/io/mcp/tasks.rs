@@ -1,4 +1,4 @@
-//! Which agent's a task is: what a call comes to later belongs to whoever has made the call.
+//! Which agent's a task is, and which tool's: what a call comes to later belongs to whoever has made the call, and is judged as its answer.
 //!
 //! A server answers a call with a task, and its result is asked for by the task's id, on any connection. The ids of one server are kept as long as
 //! there is room, for all workers. A task that is not known, such as one from before the start, is decided by its method alone: what the server
@@ -11,17 +11,24 @@ use crate::limits::MCP_TASKS_MAX;
 use crate::parse::rpc::Call;
 
 use super::ruling::Objection;
-use super::{Carrier, Session, answer};
+use super::{Carrier, Session, Topic, answer};
 
 static ALL: LazyLock<Mutex<Tasks>> = LazyLock::new(Mutex::default);
 
 /// The tasks of this process.
 #[derive(Default)]
 pub(super) struct Tasks {
-    /// The agent of each, by server and id.
-    open: HashMap<(Box<str>, Box<str>), Box<str>>,
+    /// By server and id.
+    open: HashMap<(Box<str>, Box<str>), Task>,
     /// Oldest first.
     order: VecDeque<(Box<str>, Box<str>)>,
+}
+
+/// Whose call a task has come of.
+#[derive(Debug)]
+struct Task {
+    agent: Box<str>,
+    tool: Option<Box<str>>,
 }
 
 impl Tasks {
@@ -31,7 +38,7 @@ impl Tasks {
     }
 
     /// A server has made a task for an agent. An id that is another agent's stays that.
-    pub(super) fn begin(&mut self, server: &str, id: &str, agent: &str) {
+    pub(super) fn begin(&mut self, server: &str, id: &str, agent: &str, tool: Option<Box<str>>) {
         let key = (Box::from(server), Box::from(id));
         if self.open.contains_key(&key) {
             return;
@@ -42,16 +49,30 @@ impl Tasks {
             self.open.remove(&oldest);
         }
         self.order.push_back(key.clone());
-        self.open.insert(key, agent.into());
+        self.open.insert(key, Task { agent: agent.into(), tool });
     }
 
     /// Whose a task is, if it is known.
     fn owner(&self, server: &str, id: &str) -> Option<&str> {
-        self.open.get(&(server.into(), id.into())).map(|owner| &**owner)
+        self.task(server, id).map(|task| &*task.agent)
+    }
+
+    fn task(&self, server: &str, id: &str) -> Option<&Task> {
+        self.open.get(&(server.into(), id.into()))
     }
 }
 
 impl Session {
+    /// What a message is about.
+    pub(crate) fn topic(&self, call: &Call<'_>) -> Topic {
+        let of_task = || match &call.tasks[..] {
+            [task] => Tasks::all().task(&self.server, task)?.tool.clone(),
+            _ => None,
+        };
+        let tool = call.tool.as_deref().map(Box::from).or_else(of_task);
+        Topic { method: (&*call.method).into(), tool }
+    }
+
     /// Whether a message is about a task of another agent's.
     pub(super) fn foreign(&self, carrier: &Carrier<'_>, call: &Call<'_>) -> Option<Objection> {
         let agent = carrier.subject.agent;
@@ -76,8 +97,8 @@ mod tests {
     #[test]
     fn a_task_is_of_the_agent_whose_call_it_was() {
         let mut tasks = Tasks::default();
-        tasks.begin("files", "1", "a");
-        tasks.begin("files", "1", "b");
+        tasks.begin("files", "1", "a", None);
+        tasks.begin("files", "1", "b", None);
         assert_eq!(tasks.owner("files", "1"), Some("a"));
         assert_eq!(tasks.owner("mail", "1"), None, "servers share no tasks");
         assert_eq!(tasks.owner("files", "2"), None);
@@ -87,7 +108,7 @@ mod tests {
     fn the_oldest_task_makes_room() {
         let mut tasks = Tasks::default();
         for n in 0..=MCP_TASKS_MAX {
-            tasks.begin("files", &n.to_string(), "a");
+            tasks.begin("files", &n.to_string(), "a", None);
         }
         assert_eq!((tasks.owner("files", "0"), tasks.owner("files", "1")), (None, Some("a")));
         assert_eq!((tasks.open.len(), tasks.order.len()), (MCP_TASKS_MAX, MCP_TASKS_MAX));

@@ -9,8 +9,8 @@ use crate::audit::{Nanos, OutcomeFacts};
 use crate::io::clock;
 use crate::parse::json::{self, Kind, Layout};
 use crate::parse::rpc::list::Fate;
-use crate::parse::rpc::{Id, Outcome};
-use crate::policy::{Decision, Direction, Look, Mcp, Stage, Subject, Verdict};
+use crate::parse::rpc::{Call, Id, Outcome};
+use crate::policy::{Decision, Direction, Look, Mcp, Reply, Stage, Subject, Verdict};
 
 use super::answer;
 use super::book::Asked;
@@ -39,24 +39,39 @@ impl Session {
         outcome: &Outcome<'_>,
         length: usize,
     ) -> Result<Asked, Cow<'static, [u8]>> {
-        let Some(tool) = asked.tool.clone() else { return Ok(asked) };
+        let Some(tool) = asked.topic.tool.clone() else { return Ok(asked) };
         let about = About { tool: Some(&tool), ..About::method(Direction::ToClient, "tools/call") };
-        let Some(finding) = self.judge_answer(carrier, &about, outcome) else { return Ok(asked) };
+        let (raw, is_error) = match outcome {
+            Outcome::Result { raw, .. } => (raw, false),
+            Outcome::Error { raw } => (raw, true),
+        };
+        let Some(finding) = self.judge_answer(carrier, &about, (raw, is_error)) else { return Ok(asked) };
         asked.end(&OutcomeFacts { code: Some("answer_refused"), ..carrier.outcome }, length);
         Err(self.in_place_of(carrier, &about, &finding, id))
     }
 
+    /// What refuses a notification about a task, which may have the answer of the task's tool in it.
+    pub(super) fn judge_told<'c>(&self, carrier: &Carrier<'c>, call: &Call<'_>) -> Option<Finding<'c>> {
+        let tool = self.topic(call).tool?;
+        let about = About { tool: Some(&tool), ..About::method(Direction::ToClient, "tools/call") };
+        self.judge_answer(carrier, &about, (call.params?, false))
+    }
+
     /// What refuses an answer, if something does.
-    fn judge_answer<'c>(&self, carrier: &Carrier<'c>, about: &About<'_>, outcome: &Outcome<'_>) -> Option<Finding<'c>> {
-        if !carrier.policy.reads(Stage::Response("")) {
+    fn judge_answer<'c>(
+        &self,
+        carrier: &Carrier<'c>,
+        about: &About<'_>,
+        (json, is_error): (&[u8], bool),
+    ) -> Option<Finding<'c>> {
+        if !carrier.policy.reads(Stage::Response(Reply::default())) {
             return None;
         }
-        let (Outcome::Result { raw, .. } | Outcome::Error { raw }) = outcome;
-        let Some(text) = texts(raw) else {
+        let Some(texts) = texts(json) else {
             let reason = "the answer cannot be read, and the policy judges it";
             return Some(Finding::refused(Objection::new("malformed", answer::BLOCKED, reason)));
         };
-        let decision = self.decide_text(carrier, about.tool, Stage::Response(&text));
+        let decision = self.decide_text(carrier, about.tool, Stage::Response(Reply { texts: &texts, json, is_error }));
         if decision.verdict == Verdict::Allow {
             return None;
         }

@@ -9,6 +9,7 @@ mod fault;
 mod input;
 mod parts;
 mod path;
+mod point;
 mod reads;
 mod reasons;
 mod rego;
@@ -18,7 +19,7 @@ mod verdict;
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use super::super::Outline;
 use super::super::decide::RuleView;
@@ -26,16 +27,15 @@ use super::super::problem::{Place, did_you_mean};
 use super::super::subject::Stage;
 use super::super::yaml::Entry;
 use super::course::{Course, Ruling};
-use super::facts::{Facts, HTTP_TOOL, Scope};
+use super::facts::{Facts, Field, HTTP_TOOL, Scope};
 use super::reading::Reading;
 use crate::limits;
 
 use fault::Fault;
-use input::POINT;
+use input::When;
 use parts::{Part, Parts};
-use path::Path;
+use point::Point;
 use reasons::Reasons;
-use rego::Rego;
 use verdict::{Decision, Verdict, Words};
 
 /// The key by which a manifest is known.
@@ -46,24 +46,13 @@ pub(super) const VERSION: &str = "agent_control_specification_version";
 pub(super) struct Manifest {
     words: Words,
     /// Nothing where the manifest has no point before tool calls: then every call is of an unknown point.
-    point: Option<Point>,
+    before: Option<Point>,
+    /// Nothing where answers pass unjudged.
+    after: Option<Point>,
     /// What policies are told of each tool.
     tools: BTreeMap<String, Json>,
     snapshot_bytes_max: usize,
     reasons: Reasons,
-}
-
-/// The intervention point before tool calls.
-#[derive(Debug)]
-struct Point {
-    /// The policy's id, by which decisions are told.
-    name: Box<str>,
-    place: Place,
-    target: Path,
-    target_kind: Option<Box<str>>,
-    /// Where the tool's name is read; without it no tool is looked up.
-    tool_name: Option<Path>,
-    rego: Rego,
 }
 
 /// Reads a manifest. Without an error there is one.
@@ -82,14 +71,21 @@ pub(super) fn read(entries: &[Entry], reading: &mut Reading<'_>) -> Option<Manif
         if !POINTS.contains(&name.as_str()) {
             let near = did_you_mean(name, POINTS);
             reading.problems.error(part.place, format!("unknown intervention point `{name}`"), near);
-        } else if name != POINT && !reading.is_unsupplied(name) {
+        } else if !(name == When::Before.point() || name == When::After.point() || reading.is_unsupplied(name)) {
             let message = format!("ringfence does not stand at the intervention point `{name}`");
             let remedy = format!("with `--agt-unsupplied {name}` the rest is decided without it");
             reading.problems.error(part.place, message, remedy);
         }
     }
-    let point = match parts.points.get(POINT) {
-        Some(part) => Some(point(part, &parts, reading)?),
+    let after = match parts.points.get(When::After.point()) {
+        Some(part) if !reading.is_unsupplied(When::After.point()) => {
+            reading.asks(When::After.point(), Field::Response);
+            Some(point::read((When::After, part), &parts, reading)?)
+        }
+        Some(_) | None => None,
+    };
+    let before = match parts.points.get(When::Before.point()) {
+        Some(part) => Some(point::read((When::Before, part), &parts, reading)?),
         None => {
             let remedy = "give it `pre_tool_call`: every HTTP request and every MCP call is one";
             reading.problems.warning(
@@ -101,7 +97,7 @@ pub(super) fn read(entries: &[Entry], reading: &mut Reading<'_>) -> Option<Manif
         }
     };
     let words = Words::of(&parts.version);
-    Some(Manifest { words, point, tools, snapshot_bytes_max, reasons: Reasons::new() })
+    Some(Manifest { words, before, after, tools, snapshot_bytes_max, reasons: Reasons::new() })
 }
 
 /// The catalog: what each tool's policy is told of it.
@@ -182,100 +178,6 @@ fn snapshot_bytes_max(part: Option<&Part>, reading: &mut Reading<'_>) -> usize {
     }
 }
 
-/// The point before tool calls, with its policy.
-fn point(part: &Part, parts: &Parts, reading: &mut Reading<'_>) -> Option<Point> {
-    let Json::Object(fields) = &part.value else {
-        reading.problems.error(part.place, format!("`{POINT}` is a map"), "");
-        return None;
-    };
-    for name in fields.keys().filter(|name| !POINT_KEYS.contains(&name.as_str())) {
-        let near = did_you_mean(name, POINT_KEYS);
-        reading.problems.error(part.place, format!("unknown key `{name}` in `{POINT}`"), near);
-    }
-    annotations(part, parts, reading);
-    let target = snapshot_path(fields, "policy_target", part.place, reading);
-    if target.is_none() && !fields.contains_key("policy_target") {
-        reading.problems.error(
-            part.place,
-            format!("`{POINT}` has no `policy_target`"),
-            "write `policy_target: \"$.tool_call.args\"`",
-        );
-    }
-    let target_kind = match fields.get("policy_target_kind") {
-        None => None,
-        Some(Json::String(kind)) if !kind.trim().is_empty() => Some(kind.as_str().into()),
-        Some(_) => {
-            reading.problems.error(part.place, "`policy_target_kind` is a text", "");
-            None
-        }
-    };
-    let tool_name = snapshot_path(fields, "tool_name_from", part.place, reading);
-    if !fields.contains_key("tool_name_from") {
-        let message = "tools that are not in the catalog are not denied: there is no `tool_name_from`";
-        reading.problems.warning(part.place, message, "write `tool_name_from: \"$.tool_call.name\"`");
-    }
-    let binding = fields.get("policy").filter(|binding| binding.is_object());
-    let id = binding
-        .and_then(|binding| text(binding, "id"))
-        .filter(|id| !id.trim().is_empty() && id.len() <= limits::POLICY_TEXT_BYTES_MAX);
-    let (Some(binding), Some(id)) = (binding, id) else {
-        reading.problems.error(part.place, format!("`{POINT}` has no policy"), "write `policy: {id: NAME}`");
-        return None;
-    };
-    let Some(policy) = parts.policies.get(id) else {
-        let near = did_you_mean(id, parts.policies.keys().map(String::as_str));
-        reading.problems.error(part.place, format!("there is no policy `{id}`"), near);
-        return None;
-    };
-    let rego = bundle::read(id, policy, (binding, part), reading)?;
-    Some(Point { name: id.into(), place: part.place, target: target?, target_kind, tool_name, rego })
-}
-
-/// Annotators are models and services that a host runs. Ringfence runs none: what they would add is missing, if the user says that it may be.
-fn annotations(part: &Part, parts: &Parts, reading: &mut Reading<'_>) {
-    let named = match part.value.get("annotations") {
-        None => return,
-        Some(Json::Object(named)) => named,
-        Some(_) => return reading.problems.error(part.place, "`annotations` is a map by annotators", ""),
-    };
-    for (name, annotation) in named {
-        if !parts.annotators.contains_key(name) {
-            let near = did_you_mean(name, parts.annotators.keys().map(String::as_str));
-            reading.problems.error(part.place, format!("there is no annotator `{name}`"), near);
-        } else if annotation.get("annotator").is_some() {
-            let message = format!("the annotation `{name}` says `annotator`, which its name says already");
-            reading.problems.error(part.place, message, "leave it out");
-        } else if text(annotation, "from").is_none_or(str::is_empty) {
-            let message = format!("the annotation `{name}` has no `from`");
-            reading.problems.error(part.place, message, "write `{from: \"$policy_target\"}`");
-        } else {
-            supplied(&format!("annotations.{name}"), part.place, reading);
-        }
-    }
-}
-
-/// Refuses what ringfence cannot supply, unless it was named, or something that it is part of.
-fn supplied(name: &str, place: Place, reading: &mut Reading<'_>) {
-    let mut above = Some(name);
-    while let Some(part) = above {
-        if reading.is_unsupplied(part) {
-            return;
-        }
-        above = part.rsplit_once('.').map(|(part, _)| part);
-    }
-    reading.refuse_unsupplied(name, place, "");
-}
-
-fn snapshot_path(fields: &Map<String, Json>, key: &str, place: Place, reading: &mut Reading<'_>) -> Option<Path> {
-    match Path::of_snapshot(fields.get(key)?.as_str().unwrap_or_default()) {
-        Ok(path) => Some(path),
-        Err(why) => {
-            reading.problems.error(place, format!("`{key}` is no path: {why}"), "such as `$.tool_call.args`");
-            None
-        }
-    }
-}
-
 fn text<'j>(value: &'j Json, key: &str) -> Option<&'j str> {
     value.get(key).and_then(Json::as_str)
 }
@@ -285,18 +187,22 @@ const POINTS: [&str; 8] = [
     "input",
     "pre_model_call",
     "post_model_call",
-    POINT,
-    "post_tool_call",
+    When::Before.point(),
+    When::After.point(),
     "output",
     "agent_shutdown",
 ];
-const POINT_KEYS: [&str; 5] = ["policy_target", "policy_target_kind", "tool_name_from", "annotations", "policy"];
 
 impl Manifest {
     /// Where the manifest leads.
     pub(super) fn course(&self, facts: &Facts<'_>) -> Course<'_> {
-        if facts.subject.stage != Stage::Request {
-            return Course::settled(Ruling::by_default(true));
+        match (facts.subject.stage, &self.after) {
+            (Stage::Request, _) => {}
+            (Stage::Response(_), Some(point)) => {
+                let ruling = self.ruling(point, facts).unwrap_or_else(|fault| failed(&point.name, fault));
+                return Course::settled(ruling);
+            }
+            (Stage::Response(_) | Stage::Description(_), _) => return Course::settled(Ruling::by_default(true)),
         }
         if let Some(known) = self.known_beforehand(facts) {
             return Course::settled(known);
@@ -304,12 +210,13 @@ impl Manifest {
         if facts.scope != Scope::Whole || facts.subject.query.is_open() || facts.subject.arguments().is_open() {
             return Course::unknown();
         }
-        Course::settled(self.ruling(facts).unwrap_or_else(|fault| self.failed(fault)))
+        let ruling = self.before.as_ref().ok_or(Fault::PointUnknown).and_then(|point| self.ruling(point, facts));
+        Course::settled(ruling.unwrap_or_else(|fault| self.failed(fault)))
     }
 
     /// What can be told without the call's own facts: whether there is a point, and whether its tool is in the catalog.
     fn known_beforehand(&self, facts: &Facts<'_>) -> Option<Ruling<'_>> {
-        let Some(point) = &self.point else { return Some(self.failed(Fault::PointUnknown)) };
+        let Some(point) = &self.before else { return Some(self.failed(Fault::PointUnknown)) };
         // Another path than this may name another tool.
         point.tool_name.as_ref().filter(|path| matches!(path.as_str(), "$.tool_call.name" | "$snap.tool_call.name"))?;
         let is_known = match (facts.scope, &facts.subject.mcp) {
@@ -320,10 +227,9 @@ impl Manifest {
         (!is_known).then(|| self.failed(Fault::ToolUnknown))
     }
 
-    fn ruling(&self, facts: &Facts<'_>) -> Result<Ruling<'_>, Fault> {
-        let point = self.point.as_ref().ok_or(Fault::PointUnknown)?;
+    fn ruling<'r>(&'r self, point: &'r Point, facts: &Facts<'_>) -> Result<Ruling<'r>, Fault> {
         // In AGT's order: the target, the tool, the policy.
-        let snapshot = input::snapshot(facts, self.snapshot_bytes_max)?;
+        let snapshot = input::snapshot(point.when, facts, self.snapshot_bytes_max)?;
         let target = point.target.read(&snapshot)?.clone();
         let tool = match &point.tool_name {
             None => Json::Null,
@@ -332,7 +238,8 @@ impl Manifest {
                 self.tools.get(name).ok_or(Fault::ToolUnknown)?.clone()
             }
         };
-        let input = input::policy_input(snapshot, (point.target_kind.as_deref(), point.target.as_str(), target), tool);
+        let target = (point.target_kind.as_deref(), point.target.as_str(), target);
+        let input = input::policy_input(point.when, snapshot, target, tool);
         let output = point.rego.evaluate(input, facts.subject.time_ns)?;
         let verdict = Verdict::read(&output, self.words)?;
         Ok(self.told(point, &verdict))
@@ -357,8 +264,7 @@ impl Manifest {
     }
 
     fn failed(&self, fault: Fault) -> Ruling<'_> {
-        let name = self.point.as_ref().map_or(VERSION, |point| &*point.name);
-        Ruling::by_rule(false, RuleView { name, reason: Some(fault.reason()), remedy: Some(fault.remedy()) })
+        failed(self.before.as_ref().map_or(VERSION, |point| &point.name), fault)
     }
 
     /// The policy of the point, which is what matches.
@@ -367,16 +273,24 @@ impl Manifest {
         course.last.rule.iter().filter(|_| !course.is_open).map(|rule| rule.name.to_owned()).collect()
     }
 
+    fn points(&self) -> impl Iterator<Item = &Point> {
+        self.before.iter().chain(&self.after)
+    }
+
     /// The points, for people.
     pub(super) fn outline(&self) -> Vec<Outline<'_>> {
-        self.point.iter().map(|point| Outline { name: &point.name, effect: "rego", place: point.place }).collect()
+        self.points().map(|point| Outline { name: &point.name, effect: "rego", place: point.place }).collect()
     }
 
     /// Heap bytes, roughly.
     pub(super) fn bytes(&self) -> usize {
         let tools: usize = self.tools.iter().map(|(name, tool)| name.len() + tool.to_string().len()).sum();
-        tools + self.reasons.bytes() + self.point.as_ref().map_or(0, |point| point.rego.bytes())
+        tools + self.reasons.bytes() + self.points().map(|point| point.rego.bytes()).sum::<usize>()
     }
+}
+
+fn failed(name: &str, fault: Fault) -> Ruling<'_> {
+    Ruling::by_rule(false, RuleView { name, reason: Some(fault.reason()), remedy: Some(fault.remedy()) })
 }
 
 const APPROVAL: &str = "A person would have to approve this, and ringfence asks none for a manifest.";

@@ -249,7 +249,7 @@ impl<'s> Facts<'s> {
                 Stage::Request | Stage::Response(_) => Fact::Missing,
             },
             (Field::Response, _) => match subject.stage {
-                Stage::Response(text) => Fact::Text(text.into()),
+                Stage::Response(reply) => Fact::Text(reply.texts.into()),
                 Stage::Request | Stage::Description(_) => Fact::Missing,
             },
             (field, Some(mcp)) => of_message(field, mcp),

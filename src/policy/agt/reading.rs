@@ -48,6 +48,11 @@ impl<'r> Reading<'r> {
         }
     }
 
+    /// Notes that the policy is asked about a field under a name of its dialect's own.
+    pub(super) fn asks(&mut self, name: &str, field: Field) {
+        self.fields.insert(name.into(), field);
+    }
+
     /// Whether a field, a stage or another thing that rules ask for was named with `--agt-unsupplied`.
     pub(super) fn is_unsupplied(&mut self, name: &str) -> bool {
         let named = self.terms.unsupplied.iter().any(|unsupplied| unsupplied == name);

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use regex_automata::meta;
 
 use super::draw::Dice;
-use crate::policy::{Host, Look, Lookup, Policy, Scheme, Source, Stage, Subject, Value, load};
+use crate::policy::{Host, Look, Lookup, Policy, Reply, Scheme, Source, Stage, Subject, Value, load};
 
 /// A request as a context of AGT's.
 struct Request {
@@ -111,7 +111,7 @@ impl Request {
             method: self.method,
             paths: &[self.path],
             headers: Look::At(&header),
-            stage: self.stage.map_or(Stage::Request, Stage::Response),
+            stage: self.stage.map_or(Stage::Request, |texts| Stage::Response(Reply { texts, ..Reply::default() })),
             ..Subject::EMPTY
         })
     }

@@ -63,3 +63,28 @@ fn a_denial_that_is_not_enforced_is_on_record_and_hides_nothing() {
         assert!(records.iter().any(|line| line == record), "{record}: {records:?}");
     }
 }
+
+#[test]
+fn what_a_task_comes_to_is_judged_as_the_answer_of_its_tool() {
+    let policy = POLICY.replace("value: [read, list]", "value: [read, list, tasks/result, notifications/tasks]");
+    let mut talk = talk(&policy);
+    talk.shake_hands("2025-11-25");
+    assert_eq!(talk.client(&call("1", "read", r#"{"path":"/workspace/key"}"#)), Ok(()));
+    talk.server(r#"{"jsonrpc":"2.0","id":1,"result":{"task":{"taskId":"agt-judged"}}}"#);
+    let result = |id: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tasks/result","params":{{"taskId":"agt-judged"}}}}"#)
+    };
+    assert_eq!(talk.client(&result("2")), Ok(()));
+    let leak = r#"{"jsonrpc":"2.0","id":2,"result":{"content":[{"type":"text","text":"BEGIN PRIVATE KEY"}]}}"#;
+    let (told, _) = talk.server(leak);
+    assert!(told.contains("-31403") && told.contains("Keys stay here."), "{told}");
+    assert_eq!(talk.client(&result("3")), Ok(()));
+    assert_eq!(talk.server(&answer("3")).0, answer("3"));
+    let told = |text: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"notifications/tasks","params":{{"taskId":"agt-judged","result":{{"x":"{text}"}}}}}}"#
+        )
+    };
+    assert_eq!(talk.server(&told("BEGIN PRIVATE KEY")).0, "");
+    assert_eq!(talk.server(&told("fine")).0, told("fine"));
+}

@@ -11,10 +11,12 @@ use serde_json::Value as Json;
 use super::super::super::problem::Place;
 use super::super::super::yaml;
 use super::super::reading::Reading;
+use super::input::When;
 use super::parts::{Part, below, json};
+use super::point::supplied;
 use super::reads::Reads;
 use super::rego::{Rego, Sources};
-use super::{supplied, text};
+use super::text;
 
 /// Which files of a folder are data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +25,13 @@ enum Kind {
     Data,
 }
 
-/// Reads and prepares a policy. `binding` is what the point says of it, with the point's part.
-pub(super) fn read(id: &str, policy: &Part, binding: (&Json, &Part), reading: &mut Reading<'_>) -> Option<Rego> {
+/// Reads and prepares a policy. `binding` is what the point says of it, with the point's part; `points` are all that bind it.
+pub(super) fn read(
+    (id, policy): (&str, &Part),
+    binding: (&Json, &Part),
+    points: &[When],
+    reading: &mut Reading<'_>,
+) -> Option<Rego> {
     let errors = reading.problems.errors();
     is_rego(id, policy, reading)?;
     let (binding, at) = binding;
@@ -52,7 +59,7 @@ pub(super) fn read(id: &str, policy: &Part, binding: (&Json, &Part), reading: &m
             gather(&below(&part.folder, &path), (Kind::Data, part.place), &mut sources, reading);
         }
     }
-    look_over(&sources, policy.place, reading);
+    look_over(&sources, points, policy.place, reading);
     if reading.problems.errors() > errors {
         return None;
     }
@@ -166,10 +173,14 @@ fn take(path: &str, mount: Vec<String>, place: Place, sources: &mut Sources, rea
 }
 
 /// Refuses or warns of what would not mean here what it says.
-fn look_over(sources: &Sources, place: Place, reading: &mut Reading<'_>) {
+fn look_over(sources: &Sources, points: &[When], place: Place, reading: &mut Reading<'_>) {
     let mut missing = BTreeSet::new();
     for (name, module) in sources.modules.iter().filter(|(name, _)| !name.ends_with("_test.rego")) {
-        let reads = Reads::of(module);
+        let reads = Reads::of(module, points);
+        if reads.arguments && points.contains(&When::After) {
+            let message = format!("`{name}` reads a call's arguments, which are not supplied after the call");
+            reading.problems.warning(place, message, "rules over them hold at `pre_tool_call` alone");
+        }
         missing.extend(reads.missing);
         for function in reads.functions {
             let message = format!(

@@ -6,16 +6,49 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value as Json, json};
 
-use super::super::super::subject::{Look, Mcp, Subject};
+use super::super::super::subject::{Look, Mcp, Stage, Subject};
 use super::super::facts::{Fact, Facts, Field, HTTP_TOOL};
 use super::fault::Fault;
 use crate::limits;
 
-/// The only intervention point before which ringfence stands.
-pub(super) const POINT: &str = "pre_tool_call";
+/// The intervention points at which ringfence stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// Before a call goes to its tool.
+    Before,
+    /// Before an MCP tool's answer goes to whoever has called.
+    After,
+}
 
-/// What snapshots hold, by paths from `input`; anything may stand below the ones that end in `*`.
-pub(super) const SUPPLIED: [&str; 13] = [
+impl When {
+    pub(super) const fn point(self) -> &'static str {
+        match self {
+            When::Before => "pre_tool_call",
+            When::After => "post_tool_call",
+        }
+    }
+
+    /// What a point most likely wants for its target, for whoever has left it out.
+    pub(super) fn target(self) -> &'static str {
+        match self {
+            When::Before => "write `policy_target: \"$.tool_call.args\"`",
+            When::After => "write `policy_target: \"$.tool_result.value\"`",
+        }
+    }
+
+    /// What snapshots hold, by paths from `input`; anything may stand below the ones that end in `*`.
+    pub(super) fn supplied(self) -> impl Iterator<Item = &'static &'static str> {
+        let own = match self {
+            When::Before => "snapshot.tool_call.args.*",
+            When::After => "snapshot.tool_result.*",
+        };
+        SUPPLIED.iter().filter(move |path| !path.starts_with("snapshot.tool_") || **path == own || **path == NAME)
+    }
+}
+
+const NAME: &str = "snapshot.tool_call.name";
+
+const SUPPLIED: [&str; 14] = [
     "intervention_point",
     "policy_target.kind",
     "policy_target.path",
@@ -25,36 +58,64 @@ pub(super) const SUPPLIED: [&str; 13] = [
     "snapshot.envelope.agent.name",
     "snapshot.envelope.intervention_point",
     "snapshot.envelope.timestamp",
-    "snapshot.tool_call.name",
+    NAME,
     "snapshot.tool_call.args.*",
+    "snapshot.tool_result.*",
     "snapshot.transport.protocol",
     "snapshot.transport.server",
 ];
 
-/// The snapshot of a call.
-pub(super) fn snapshot(facts: &Facts<'_>, bytes_max: usize) -> Result<Json, Fault> {
+/// The snapshot of a call or of its answer.
+pub(super) fn snapshot(when: When, facts: &Facts<'_>, bytes_max: usize) -> Result<Json, Fault> {
     let subject = facts.subject;
-    let (name, arguments, transport) = match &subject.mcp {
-        None => (HTTP_TOOL, request(facts)?, json!({"protocol": "http"})),
-        Some(mcp) => {
-            let transport = json!({"protocol": "mcp", "server": mcp.server});
-            (mcp.tool.unwrap_or(mcp.method), message(mcp, bytes_max)?, transport)
-        }
+    let (name, transport) = match &subject.mcp {
+        None => (HTTP_TOOL, json!({"protocol": "http"})),
+        Some(mcp) => (mcp.tool.unwrap_or(mcp.method), json!({"protocol": "mcp", "server": mcp.server})),
     };
-    let arguments_bytes = arguments.to_string().len();
-    if arguments_bytes + FRAME_BYTES > bytes_max || is_deeper(&arguments, limits::ACS_SNAPSHOT_DEPTH_MAX - FRAME_DEPTH)
+    let told = match (when, &subject.mcp) {
+        (When::Before, None) => request(facts)?,
+        (When::Before, Some(mcp)) => message(mcp, bytes_max)?,
+        (When::After, _) => answer(subject, bytes_max)?,
+    };
+    if told.to_string().len() + FRAME_BYTES > bytes_max
+        || is_deeper(&told, limits::ACS_SNAPSHOT_DEPTH_MAX - FRAME_DEPTH)
     {
         return Err(Fault::LimitExceeded);
     }
-    Ok(json!({
+    let mut snapshot = json!({
         "envelope": {
             "agent": {"id": subject.agent, "name": subject.agent},
-            "intervention_point": POINT,
+            "intervention_point": when.point(),
             "timestamp": timestamp(subject),
         },
-        "tool_call": {"name": name, "args": arguments},
+        "tool_call": {"name": name},
         "transport": transport,
-    }))
+    });
+    match when {
+        When::Before => snapshot["tool_call"]["args"] = told,
+        When::After => snapshot["tool_result"] = told,
+    }
+    Ok(snapshot)
+}
+
+/// What a tool has answered, in both shapes: the result's own members, and the whole of it as `value` beside `error`.
+fn answer(subject: &Subject<'_>, bytes_max: usize) -> Result<Json, Fault> {
+    let Stage::Response(reply) = subject.stage else { return Err(Fault::RequestInvalid) };
+    // It stands there twice.
+    if reply.json.len() > bytes_max / 2 {
+        return Err(Fault::LimitExceeded);
+    }
+    let told: Json = serde_json::from_slice(reply.json).map_err(|_| Fault::RequestInvalid)?;
+    if reply.is_error {
+        return Ok(json!({"value": null, "error": told}));
+    }
+    let mut members = told.as_object().cloned().ok_or(Fault::RequestInvalid)?;
+    if members.contains_key("value") || members.contains_key("error") {
+        return Err(Fault::RequestInvalid);
+    }
+    members.insert("value".to_owned(), told);
+    members.insert("error".to_owned(), Json::Null);
+    Ok(Json::Object(members))
 }
 
 /// An HTTP request as the arguments of the tool `http.request`.
@@ -87,10 +148,10 @@ fn timestamp(subject: &Subject<'_>) -> String {
 }
 
 /// Exactly the five members that AGT's runtime gives.
-pub(super) fn policy_input(snapshot: Json, target: (Option<&str>, &str, Json), tool: Json) -> Json {
+pub(super) fn policy_input(when: When, snapshot: Json, target: (Option<&str>, &str, Json), tool: Json) -> Json {
     let (kind, path, value) = target;
     json!({
-        "intervention_point": POINT,
+        "intervention_point": when.point(),
         "policy_target": {"kind": kind, "path": path, "value": value},
         "snapshot": snapshot,
         "annotations": {},

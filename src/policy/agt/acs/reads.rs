@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::input::SUPPLIED;
+use super::input::When;
 
 /// What one module does.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -14,13 +14,15 @@ pub(super) struct Reads {
     pub(super) missing: BTreeSet<String>,
     /// Whether it passes the snapshot or the annotations on as a whole.
     pub(super) whole: bool,
+    /// Whether it reads the arguments of the call.
+    pub(super) arguments: bool,
     /// Functions that fail whenever they are called.
     pub(super) functions: BTreeSet<String>,
 }
 
 impl Reads {
-    /// What stands in a module's text.
-    pub(super) fn of(module: &str) -> Reads {
+    /// What stands in the text of a module that is asked at these points.
+    pub(super) fn of(module: &str, points: &[When]) -> Reads {
         let mut reads = Reads::default();
         let mut rest = module;
         let mut before = ' ';
@@ -32,7 +34,7 @@ impl Reads {
                 '"' => quoted(rest).1,
                 letter if is_word(letter) && !is_word(before) && before != '.' => {
                     let (path, tail) = reference(rest);
-                    reads.note(&path, tail);
+                    reads.note(&path, tail, points);
                     before = 'x';
                     rest = tail;
                     continue;
@@ -44,7 +46,7 @@ impl Reads {
         reads
     }
 
-    fn note(&mut self, path: &[String], tail: &str) {
+    fn note(&mut self, path: &[String], tail: &str, points: &[When]) {
         let name = path.join(".");
         let fails =
             |failing: &&str| name.strip_prefix(failing).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
@@ -59,10 +61,12 @@ impl Reads {
             None => found == **supplied,
         };
         let is_above = |supplied: &&str| supplied.strip_prefix(&found).is_some_and(|rest| rest.starts_with('.'));
-        if found == "policy_target" || SUPPLIED.iter().any(is_supplied) {
+        let supplied = || points.iter().flat_map(|when| when.supplied());
+        self.arguments |= found.starts_with("snapshot.tool_call.args");
+        if found == "policy_target" || supplied().any(is_supplied) {
             return;
         }
-        if found.is_empty() || found == "annotations" || SUPPLIED.iter().any(is_above) {
+        if found.is_empty() || found == "annotations" || supplied().any(is_above) {
             self.whole = true;
         } else {
             self.missing.insert(found);
@@ -139,7 +143,7 @@ mod tests {
     use super::*;
 
     fn missing(module: &str) -> Vec<String> {
-        Reads::of(module).missing.into_iter().collect()
+        Reads::of(module, &[When::Before]).missing.into_iter().collect()
     }
 
     #[test]
@@ -169,7 +173,16 @@ mod tests {
             e := input.policy_target
             f := object.get(input.tool, "x", 1)
         "#;
-        assert_eq!(Reads::of(module), Reads::default());
+        assert_eq!(Reads::of(module, &[When::Before]), Reads { arguments: true, ..Reads::default() });
+    }
+
+    #[test]
+    fn what_an_answer_has_is_supplied_after_the_call_alone() {
+        let module = "a if input.snapshot.tool_result.value.content[_].text == input.snapshot.tool_call.args.x";
+        let missing = |points: &[When]| Reads::of(module, points).missing.into_iter().collect::<Vec<_>>();
+        assert_eq!(missing(&[When::Before]), ["snapshot.tool_result.value.content"]);
+        assert_eq!(missing(&[When::After]), ["snapshot.tool_call.args.x"]);
+        assert!(missing(&[When::Before, When::After]).is_empty());
     }
 
     #[test]
@@ -180,21 +193,23 @@ mod tests {
             "e := input.snapshot.envelope[k]",
             "a := input.annotations[x]",
         ] {
-            assert!(Reads::of(module).whole, "{module}");
+            assert!(Reads::of(module, &[When::Before]).whole, "{module}");
         }
     }
 
     proptest::proptest! {
         #[test]
         fn any_text_is_looked_over(module in r#"(input|[.\["\]`#\\\n (]|[a-zäß_]{1,3}){0,40}"#) {
-            let _ = Reads::of(&module);
+            let _ = Reads::of(&module, &[When::Before, When::After]);
         }
     }
 
     #[test]
     fn functions_that_would_fail_are_found() {
-        let reads =
-            Reads::of("a if http.send({}).x; crypto.sha256(x); not_http.send(1); uuid.rfc4122(\"x\"); time.now_ns()");
+        let reads = Reads::of(
+            "a if http.send({}).x; crypto.sha256(x); not_http.send(1); uuid.rfc4122(\"x\"); time.now_ns()",
+            &[],
+        );
         let functions: Vec<_> = reads.functions.iter().map(String::as_str).collect();
         assert_eq!(functions, ["crypto.sha256", "http.send", "uuid.rfc4122"]);
     }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use super::super::super::decide::{Code, Verdict as Decided};
 use super::super::super::problem::Severity;
-use super::super::super::subject::{Direction, Host, Look, Lookup, Mcp, Subject, Value};
+use super::super::super::subject::{Direction, Host, Look, Lookup, Mcp, Reply, Stage, Subject, Value};
 use super::super::super::{Files, Loaded, Policy, Source, Terms, explain, load_with};
 
+mod answers;
 mod example;
 mod extends;
 mod refusals;

@@ -186,14 +186,15 @@ fn what_cannot_be_read_does_not_load() {
 
 #[test]
 fn stages_other_than_the_call_are_asked_of_what_is_there_then() {
-    use super::super::super::subject::Stage;
+    use super::super::super::subject::{Reply, Stage};
     let rules = "default_action: allow\nrules:\n- {name: leak, condition: \"tool_response == 'secret'\", action: deny, stage: post_tool}\n";
     let policy = policy(&format!("{HEAD}{rules}"));
     let subject = call("x", "a");
     assert_eq!(ask(&policy, &subject), "allow default");
-    assert!(policy.reads(Stage::Response("")) && !policy.reads(Stage::Description("")));
-    assert_eq!(ask(&policy, &Subject { stage: Stage::Response("secret"), ..subject }), "deny leak");
-    assert_eq!(ask(&policy, &Subject { stage: Stage::Response("fine"), ..subject }), "allow default");
+    assert!(policy.reads(Stage::Response(Reply::default())) && !policy.reads(Stage::Description("")));
+    let answered = |texts| Stage::Response(Reply { texts, ..Reply::default() });
+    assert_eq!(ask(&policy, &Subject { stage: answered("secret"), ..subject }), "deny leak");
+    assert_eq!(ask(&policy, &Subject { stage: answered("fine"), ..subject }), "allow default");
     assert_eq!(policy.unsupplied(false), Some("tool_response"));
     assert_eq!(policy.unsupplied(true), None);
 }
