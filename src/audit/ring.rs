@@ -51,6 +51,10 @@ pub(super) const HEADER: usize = 16;
 /// In place of a payload length: the rest of the memory, up to its end, is padding.
 const PADDING: u32 = u32::MAX;
 const CREDIT: u64 = AUDIT_CREDIT_BYTES as u64;
+/// A cache line.
+const LINE: usize = 64;
+/// How far ahead of the tail lines are asked for: about two records.
+const WARM_AHEAD: u64 = 512;
 
 /// What a push may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,7 +194,18 @@ impl Tail {
         let promise = self.note(claim, end)?;
         self.tail = end;
         self.shared.lane.words().tail.0.store(end, Ordering::Release);
+        self.warm(most);
         Ok(promise)
+    }
+
+    /// Has the lines that the records after the next one will lie in on their way, while other work is done.
+    #[inline]
+    fn warm(&self, bytes: usize) {
+        let capacity = self.shared.lane.bytes();
+        let ahead = self.tail + WARM_AHEAD;
+        (0..bytes.next_multiple_of(LINE))
+            .step_by(LINE)
+            .for_each(|line| self.shared.lane.warm(place(ahead + line as u64, capacity)));
     }
 
     /// Notes what a record that ends at `end` does to a promise, before it is committed: whoever takes up the ring finds the promise open

@@ -200,6 +200,18 @@ impl Lane {
         unsafe { std::slice::from_raw_parts_mut(first, length) }
     }
 
+    /// Asks the processor for the line at `place`, to be written soon: the other end has read it last, and has it.
+    #[inline]
+    pub(super) fn warm(&self, place: usize) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a hint, which reads and writes nothing and cannot fault, whatever the address; every x86-64 processor decodes it.
+        unsafe {
+            std::arch::asm!("prefetchw [{}]", in(reg) self.data.wrapping_add(place), options(nostack, preserves_flags));
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = place;
+    }
+
     /// # Safety
     ///
     /// `[start, start + length)` lies within the data, and nothing writes it while the slice lives.
