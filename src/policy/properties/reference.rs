@@ -34,9 +34,12 @@ pub(super) fn outcome(policy: &Policy, subject: &Subject<'_>) -> Outcome {
 
 /// A rule asks about what it would stop as a deny, wherever it goes: no handshakes and no lists.
 fn asks(rule: &Rule, subject: &Subject<'_>) -> bool {
+    if rule.ask.is_none() || subject.mcp.is_none_or(|mcp| !mcp.declared || opens(&mcp)) {
+        return false;
+    }
     let mut stop = Rule { effect: Effect::Deny, ..rule.clone() };
     stop.when.blocks = None;
-    rule.ask.is_some() && subject.mcp.is_some_and(|mcp| mcp.declared && !opens(&mcp)) && matches(&stop, subject)
+    matches(&stop, subject)
 }
 
 fn matches(rule: &Rule, subject: &Subject<'_>) -> bool {
