@@ -129,7 +129,10 @@ impl Pins {
     pub(crate) fn meet(&self, server: &str, tool: &str, definition: &[u8]) -> Met {
         let definition = Definition::of(definition);
         let mut servers = self.lock();
-        let known = servers.entry(server.to_owned()).or_default();
+        let known = servers.entry(server.to_owned()).or_insert_with(|| Known {
+            pins: Server { server: server.to_owned(), ..Server::default() },
+            ..Known::default()
+        });
         let met = known.meet(tool, definition);
         if known.is_dirty {
             self.news.notify_all();
