@@ -159,6 +159,8 @@ pub(crate) fn holds(place: &Place, told: &[Value], (mode, version): (&str, &str)
     }
     assert_eq!(place.executed(), executed);
     let records = place.records();
+    let handshakes = records.iter().filter(|record| record["mcp"]["method"] == "initialize").count();
+    assert_eq!(handshakes, usize::from(mode == "legacy"), "no denial makes a client begin anew");
     let denial = records.iter().find(|record| record["id"] == denied["decision"]).expect("it is on record");
     assert_eq!((&denial["agent"], &denial["verdict"]), (&"coder".into(), &"deny".into()));
     assert_eq!((&denial["mcp"]["tool"], &denial["mcp"]["version"]), (&"delete_file".into(), &version.into()));
