@@ -191,12 +191,12 @@ impl Desk {
         let pushed = match &facts.mcp {
             None => {
                 let schema = Schema::of(facts.topic).0;
-                inner.tail.push(claim, record.bytes_max(), time.0, schema, |out| record.encode(out))
+                inner.tail.push(claim, record.bytes(), time.0, schema, |out| record.encode(out))
             }
             Some(mcp) => {
                 let arguments_digest = mcp.arguments_digest.map(|digest| self.digests.of(&digest));
                 let record = Message::new(record, &McpFacts { arguments_digest, ..*mcp });
-                inner.tail.push(claim, record.bytes_max(), time.0, Schema::MESSAGE.0, |out| record.encode(out))
+                inner.tail.push(claim, record.bytes(), time.0, Schema::MESSAGE.0, |out| record.encode(out))
             }
         };
         match pushed {
@@ -228,7 +228,7 @@ impl Desk {
         let time = time.unwrap_or(inner.now);
         inner.now = time;
         let claim = Claim::Promised(promise);
-        let pushed = inner.tail.push(claim, outcome.bytes_max(), time.0, Schema::OUTCOME.0, |out| outcome.encode(out));
+        let pushed = inner.tail.push(claim, outcome.bytes(), time.0, Schema::OUTCOME.0, |out| outcome.encode(out));
         debug_assert_eq!(pushed, Ok(None), "the room for an outcome is held back");
         if pushed.is_err() {
             inner.tail.count((0, EVENT));

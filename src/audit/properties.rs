@@ -160,7 +160,7 @@ pub fn facts_survive_their_archive(bytes: &[u8]) {
     };
     let record = Decision::new(DecisionId(u128::from(number)), &facts);
     let mut out = rkyv::util::AlignedVec::<16>::new();
-    out.resize(record.bytes_max(), 0xa5);
+    out.resize(record.bytes(), 0xa5);
     let length = record.encode(&mut out).unwrap_or(0);
     assert!((1..=AUDIT_RECORD_BYTES_MAX).contains(&length));
     let Ok(Body::Decision(read)) = body(Schema::DECISION, &out[..length]) else { unreachable!("{facts:?}") };
@@ -190,7 +190,7 @@ pub fn facts_survive_their_archive(bytes: &[u8]) {
         arguments_digest: (number % 2 == 0).then_some([7; 32]),
     };
     let message = Message::new(Decision::new(DecisionId(1), &facts), &mcp);
-    out.resize(message.bytes_max(), 0xa5);
+    out.resize(message.bytes(), 0xa5);
     let length = message.encode(&mut out).unwrap_or(0);
     assert!((1..=AUDIT_RECORD_BYTES_MAX).contains(&length));
     let Ok(Body::Message(read)) = body(Schema::MESSAGE, &out[..length]) else { unreachable!("{mcp:?}") };
@@ -206,7 +206,7 @@ pub fn facts_survive_their_archive(bytes: &[u8]) {
 
     let facts = OutcomeFacts { code: Some(part(0)), error: Some(part(1)), bytes_up: number, ..OutcomeFacts::default() };
     let record = Outcome::new(DecisionId(1), &facts);
-    assert!(record.bytes_max() + 2 * super::ring::HEADER <= crate::limits::AUDIT_CREDIT_BYTES);
+    assert!(record.bytes() + 2 * super::ring::HEADER <= crate::limits::AUDIT_CREDIT_BYTES);
     let length = record.encode(&mut out).unwrap_or(0);
     assert!(matches!(body(Schema::OUTCOME, &out[..length]), Ok(Body::Outcome(read)) if read.bytes_up == number));
 }
@@ -224,7 +224,7 @@ mod tests {
         for seq in 5..8 {
             let record = Outcome::aborted(DecisionId(seq.into()));
             let mut out = rkyv::util::AlignedVec::<16>::new();
-            out.resize(record.bytes_max(), 0);
+            out.resize(record.bytes(), 0);
             let length = record.encode(&mut out).unwrap();
             segment::append(&mut file, seq, Nanos(seq), Schema::OUTCOME, &out[..length]);
         }

@@ -15,6 +15,7 @@ use super::facts::{Inspected, Topic};
 use super::times::{ArchivedSpan, Span};
 use crate::limits::AUDIT_INDEX_SPANS;
 
+mod emplace;
 mod encode;
 
 /// Identifies the layout of a payload.

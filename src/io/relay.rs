@@ -4,8 +4,7 @@
 //! that no size line, extension or trailer of one peer ever reaches the other.
 
 use std::cell::Cell;
-use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
 use crate::io::engine::{self, Either};
@@ -91,7 +90,7 @@ pub(crate) async fn length(way: &Direction<'_>, length: u64, lead: &mut Vec<u8>)
             advance(count, &mut left, along);
             send(way, lead).await?;
         } else if here > 0 {
-            taken(way, to.send_from(from, here)).await?;
+            in_time(way, pin!(to.send_from(from, here))).await?.map_err(|_| Broken::Receiver)?;
             advance(count, &mut left, here);
         }
         if left == 0 {
@@ -197,23 +196,16 @@ fn chunk(data: &[u8], reframe: Reframe, out: &mut Vec<u8>) {
 
 /// Sends `bytes` and leaves the vector empty, with its room.
 async fn send(way: &Direction<'_>, bytes: &mut Vec<u8>) -> Result<(), Broken> {
-    let leaving = std::mem::take(bytes);
-    taken(way, async {
-        let (sent, mut back) = way.to.send(leaving).await;
-        back.clear();
-        *bytes = back;
-        sent
-    })
-    .await
+    let (sent, mut back) = in_time(way, pin!(way.to.send(std::mem::take(bytes)))).await?;
+    back.clear();
+    *bytes = back;
+    sent.map_err(|_| Broken::Receiver)
 }
 
-/// Waits for the receiver to take what is sent, as long as the sender may be silent: a peer that never reads is one that is gone.
-async fn taken(way: &Direction<'_>, send: impl Future<Output = io::Result<()>>) -> Result<(), Broken> {
-    match engine::timeout(way.wait, send).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(Broken::Receiver),
-        Err(_) => Err(Broken::Stalled),
-    }
+/// Waits for the receiver to take what is sent, as long as the sender may be silent: a peer that never reads is one that is gone. (Pinned by
+/// the caller: a future that is handed over is kept twice.)
+async fn in_time<T>(way: &Direction<'_>, send: Pin<&mut impl Future<Output = T>>) -> Result<T, Broken> {
+    engine::timeout(way.wait, send).await.map_err(|_| Broken::Stalled)
 }
 
 async fn fill(way: &Direction<'_>) -> Result<(), Broken> {

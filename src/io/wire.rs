@@ -26,12 +26,12 @@ pub(crate) fn request(
     let hops = framing::hops(head).ok().flatten();
     for (name, value) in head.headers.end_to_end() {
         match hops {
-            Some(hops) if name.eq_ignore_ascii_case("max-forwards") => {
+            Some(hops) if name.eq_ignore_ascii_case(b"max-forwards") => {
                 out.extend_from_slice(b"Max-Forwards: ");
                 decimal(hops.saturating_sub(1), out);
                 out.extend_from_slice(b"\r\n");
             }
-            _ if codings == Codings::Identity && name.eq_ignore_ascii_case("accept-encoding") => {}
+            _ if codings == Codings::Identity && name.eq_ignore_ascii_case(b"accept-encoding") => {}
             _ => field(name, value, out),
         }
     }
@@ -56,7 +56,7 @@ pub(crate) fn request(
 /// with those of its fields that `keeps` wants.
 pub(crate) fn post(
     (head, target, to): (&RequestHead<'_>, &Canonical<'_>, &str),
-    keeps: impl Fn(&str) -> bool,
+    keeps: impl Fn(&[u8]) -> bool,
     via: Option<&str>,
     out: &mut Vec<u8>,
 ) {
@@ -67,10 +67,10 @@ pub(crate) fn post(
     out.extend_from_slice(b"\r\n");
     let fields = head.headers.end_to_end().filter(|(name, _)| keeps(name));
     fields.for_each(|(name, value)| field(name, value, out));
-    field("Content-Type", b"application/json", out);
-    field("Accept", b"application/json, text/event-stream", out);
-    field("Accept-Encoding", b"identity", out);
-    field("Connection", b"close", out);
+    field(b"Content-Type", b"application/json", out);
+    field(b"Accept", b"application/json, text/event-stream", out);
+    field(b"Accept-Encoding", b"identity", out);
+    field(b"Connection", b"close", out);
     if let Some(name) = via {
         out.extend_from_slice(b"Via: 1.1 ");
         out.extend_from_slice(name.as_bytes());
@@ -107,10 +107,10 @@ pub(crate) fn answer(status: u16, kind: &str, body: &[u8], close: bool, out: &mu
     out.push(b' ');
     out.extend_from_slice(crate::io::refusal::phrase(status).as_bytes());
     out.extend_from_slice(b"\r\n");
-    field("Content-Type", kind.as_bytes(), out);
-    field("Cache-Control", b"no-store", out);
+    field(b"Content-Type", kind.as_bytes(), out);
+    field(b"Cache-Control", b"no-store", out);
     if close {
-        field("Connection", b"close", out);
+        field(b"Connection", b"close", out);
     }
     length(body.len() as u64, out);
     out.extend_from_slice(b"\r\n");
@@ -190,8 +190,8 @@ fn status_line(head: &ResponseHead<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn field(name: &str, value: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(name.as_bytes());
+fn field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");

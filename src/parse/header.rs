@@ -66,7 +66,7 @@ impl<'b> Headers<'b> {
             if direction == Direction::Request && memchr(b'_', field.name.as_bytes()).is_some() {
                 return Err(HeadError::Underscore);
             }
-            let Some(known) = Known::of(field.name) else { continue };
+            let Some(known) = Known::of(field.name.as_bytes()) else { continue };
             let twice = seen & known.bit() != 0;
             seen |= known.bit();
             facts.take(known, twice, field.value, direction)?;
@@ -76,7 +76,7 @@ impl<'b> Headers<'b> {
 
     /// Every field in order: its name as it was written, its value without surrounding blanks.
     pub fn iter(&self) -> Iter<'b> {
-        Iter { rest: self.lines }
+        Iter(Lines { rest: self.lines })
     }
 
     /// The fields that travel end to end, in order, as received.
@@ -85,13 +85,13 @@ impl<'b> Headers<'b> {
     /// nominates, `Keep-Alive`, `Proxy-*`, `TE`, `Trailer`, `Transfer-Encoding`, `Upgrade`, `Content-Length`; in requests also `Host`,
     /// `Expect`, `HTTP2-Settings` and what would tell an origin another client, path or method than was decided on; in responses
     /// also `Alt-Svc`, which would lead the client around the proxy.
-    pub fn end_to_end(&self) -> impl Iterator<Item = (&'b str, &'b [u8])> + use<'b> {
+    pub fn end_to_end(&self) -> impl Iterator<Item = (&'b [u8], &'b [u8])> + use<'b> {
         let headers = *self;
-        self.iter().filter(move |(name, _)| !headers.is_rewritten(name))
+        Lines { rest: self.lines }.filter(move |(name, _)| !headers.is_rewritten(name))
     }
 
     /// Whether the field belongs to this connection only: by its definition, or because a `Connection` field nominates it.
-    pub fn is_hop_by_hop(&self, name: &str) -> bool {
+    pub fn is_hop_by_hop(&self, name: &[u8]) -> bool {
         Known::of(name).is_some_and(Known::is_hop_by_hop) || is_prefixed(name, b"proxy-") || self.is_nominated(name)
     }
 
@@ -142,7 +142,7 @@ impl<'b> Headers<'b> {
         self.facts.connection
     }
 
-    fn is_rewritten(&self, name: &str) -> bool {
+    fn is_rewritten(&self, name: &[u8]) -> bool {
         let by_definition = Known::of(name).is_some_and(|known| match known {
             Known::ContentLength => true,
             Known::Host | Known::Expect => self.direction == Direction::Request,
@@ -155,12 +155,12 @@ impl<'b> Headers<'b> {
             || self.is_nominated(name)
     }
 
-    fn is_nominated(&self, name: &str) -> bool {
+    fn is_nominated(&self, name: &[u8]) -> bool {
         self.facts.connection.nominates
             && self
                 .iter()
                 .filter(|(field, _)| field.eq_ignore_ascii_case("connection"))
-                .any(|(_, value)| options(value).any(|option| option.eq_ignore_ascii_case(name.as_bytes())))
+                .any(|(_, value)| options(value).any(|option| option.eq_ignore_ascii_case(name)))
     }
 }
 
@@ -229,9 +229,9 @@ fn trim(mut value: &[u8]) -> &[u8] {
 
 /// Whether a request field claims another origin of the request than the connection shows, or another target or method than the request
 /// line: some origins, and the frameworks on them, believe such a field more than what was decided on.
-fn contradicts(name: &str) -> bool {
+fn contradicts(name: &[u8]) -> bool {
     // Few fields begin like that, so that most cost one comparison.
-    matches!(name.as_bytes().first(), Some(b'x' | b'X' | b'f' | b'F'))
+    matches!(name.first(), Some(b'x' | b'X' | b'f' | b'F'))
         && (is_prefixed(name, b"x-forwarded-")
             || CONTRADICTING.iter().any(|field| name.len() == field.len() && is_same_name(name, field)))
 }
@@ -249,24 +249,38 @@ const CONTRADICTING: [&str; 9] = [
     "x-method-override",
 ];
 
-fn is_prefixed(name: &str, prefix: &[u8]) -> bool {
-    name.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+fn is_prefixed(name: &[u8], prefix: &[u8]) -> bool {
+    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 /// Whether `name` is `lower` in any case. Both are tokens of one length, among which setting bit 5 only folds case where `lower` has letters,
 /// digits and hyphens; without branches it takes half the time of a comparison that stops at the first difference.
-fn is_same_name(name: &str, lower: &str) -> bool {
-    name.bytes().zip(lower.bytes()).fold(0, |difference, (byte, other)| difference | (byte | 0x20) ^ other) == 0
+fn is_same_name(name: &[u8], lower: &str) -> bool {
+    name.iter().zip(lower.bytes()).fold(0, |difference, (byte, other)| difference | (byte | 0x20) ^ other) == 0
 }
 
 /// The fields of a header section in order. See [`Headers::iter`].
 #[derive(Debug, Clone)]
-pub struct Iter<'b> {
-    rest: &'b [u8],
-}
+pub struct Iter<'b>(Lines<'b>);
 
 impl<'b> Iterator for Iter<'b> {
     type Item = (&'b str, &'b [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (name, value) = self.0.next()?;
+        // A token is ASCII.
+        Some((std::str::from_utf8(name).ok()?, value))
+    }
+}
+
+/// The field lines, split: to write them nobody needs to know again that a name is text.
+#[derive(Debug, Clone)]
+struct Lines<'b> {
+    rest: &'b [u8],
+}
+
+impl<'b> Iterator for Lines<'b> {
+    type Item = (&'b [u8], &'b [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
         // The lines are valid: each ends in CRLF, holds no other CR, and has a colon after a name of token characters.
@@ -274,8 +288,7 @@ impl<'b> Iterator for Iter<'b> {
         let (line, rest) = self.rest.split_at(end);
         self.rest = rest.get(2..)?;
         let colon = memchr(b':', line)?;
-        let name = std::str::from_utf8(line.get(..colon)?).ok()?;
-        Some((name, trim(line.get(colon + 1..)?)))
+        Some((line.get(..colon)?, trim(line.get(colon + 1..)?)))
     }
 }
 
@@ -319,9 +332,9 @@ enum Known {
 const _: () = assert!((Known::Via as u32) < u32::BITS);
 
 impl Known {
-    fn of(name: &str) -> Option<Known> {
+    fn of(name: &[u8]) -> Option<Known> {
         // Length and first letter leave one candidate, or none, which is how most fields end here.
-        let first = name.as_bytes().first()? | 0x20;
+        let first = name.first()? | 0x20;
         let candidate = match (name.len(), first) {
             (2, b't') => Known::Te,
             (3, b'v') => Known::Via,

@@ -11,10 +11,8 @@ use super::super::facts::{
     DecisionFacts, DecisionId, LifecycleFacts, McpFacts, Mode, OutcomeFacts, Query, Scheme, Verdict,
 };
 use super::super::ring;
-use super::{
-    ArchivedDecision, ArchivedEvent, ArchivedMessage, ArchivedOutcome, Decision, Event, Gap, IndexedSeal, Message,
-    Outcome, flag,
-};
+use super::emplace::Fixed;
+use super::{ArchivedEvent, ArchivedOutcome, Decision, Event, Gap, IndexedSeal, Message, Outcome, flag};
 use crate::limits::{
     AUDIT_CREDIT_BYTES, AUDIT_OUTCOME_TEXT_BYTES_MAX, AUDIT_TEXT_BYTES_MAX, HOST_BYTES_MAX, METHOD_BYTES_MAX,
     TARGET_BYTES_MAX,
@@ -85,14 +83,6 @@ impl<'a> Decision<'a> {
             inspected: facts.inspected.0,
         }
     }
-
-    /// Octets that the archive takes at most: the texts, padding before the fixed part, the fixed part.
-    pub(in super::super) fn bytes_max(&self) -> usize {
-        let texts = [self.agent, self.sni, self.host, self.method, self.path];
-        let more = [self.query, self.rule, self.reason, self.code];
-        let texts: usize = texts.iter().chain(&more).map(|text| text.len()).sum();
-        texts + 8 + size_of::<ArchivedDecision<'_>>()
-    }
 }
 
 impl<'a> Message<'a> {
@@ -111,12 +101,6 @@ impl<'a> Message<'a> {
             flags,
             decision,
         }
-    }
-
-    pub(in super::super) fn bytes_max(&self) -> usize {
-        let texts = [self.server, self.version, self.method, self.tool, self.resource, self.prompt];
-        let texts: usize = texts.iter().map(|text| text.len()).sum();
-        texts + self.decision.bytes_max() + 8 + size_of::<ArchivedMessage<'_>>()
     }
 }
 
@@ -146,10 +130,6 @@ impl<'a> Outcome<'a> {
         let facts = OutcomeFacts { code: Some("aborted"), ..OutcomeFacts::default() };
         let outcome = Self::new(id, &facts);
         Self { flags: outcome.flags | flag::ABORTED, ..outcome }
-    }
-
-    pub(in super::super) fn bytes_max(&self) -> usize {
-        self.code.len() + self.error.len() + 8 + size_of::<ArchivedOutcome<'_>>()
     }
 }
 
@@ -181,33 +161,34 @@ impl<'a> Event<'a> {
     }
 }
 
-/// Writes the archive of a record into `out`, whose start is aligned to 8. `None` when it does not fit. Allocates nothing.
+/// Length and octets of the records that every request makes.
+macro_rules! emplaced {
+    ($($record:ident),+) => {
+        $(impl $record<'_> {
+            /// Octets that the archive takes.
+            #[inline(always)]
+            pub(in super::super) fn bytes(&self) -> usize {
+                Fixed::bytes(self)
+            }
+
+            /// Writes the archive into `out`, whose start is aligned to 8. `None` when it does not fit.
+            #[inline(always)]
+            pub(in super::super) fn encode(&self, out: &mut [u8]) -> Option<usize> {
+                self.write(out)
+            }
+        })+
+    };
+}
+
+emplaced!(Decision, Message, Outcome);
+
+/// Has rkyv write the archive of a record into `out`, whose start is aligned to 8. `None` when it does not fit. Allocates nothing.
 macro_rules! encode {
     ($record:expr, $out:expr) => {
         low::to_bytes_in_with_alloc::<_, _, Failure>($record, Buffer::from(&mut *$out), SubAllocator::new(&mut []))
             .ok()
             .map(|written| written.len())
     };
-}
-
-impl Decision<'_> {
-    #[inline(always)]
-    pub(in super::super) fn encode(&self, out: &mut [u8]) -> Option<usize> {
-        encode!(self, out)
-    }
-}
-
-impl Message<'_> {
-    pub(in super::super) fn encode(&self, out: &mut [u8]) -> Option<usize> {
-        encode!(self, out)
-    }
-}
-
-impl Outcome<'_> {
-    #[inline(always)]
-    pub(in super::super) fn encode(&self, out: &mut [u8]) -> Option<usize> {
-        encode!(self, out)
-    }
 }
 
 impl Event<'_> {

@@ -331,7 +331,7 @@ fn abort(ring: &mut Revived, time: Nanos) -> u64 {
     for (promise, label) in ring.tail.open() {
         let outcome = Outcome::aborted(DecisionId(u128::from(ring.label) << 64 | u128::from(label)));
         let claim = Claim::Promised(promise);
-        let pushed = ring.tail.push(claim, outcome.bytes_max(), time.0, Schema::OUTCOME.0, |out| outcome.encode(out));
+        let pushed = ring.tail.push(claim, outcome.bytes(), time.0, Schema::OUTCOME.0, |out| outcome.encode(out));
         aborted += u64::from(pushed.is_ok());
     }
     aborted

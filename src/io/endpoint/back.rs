@@ -64,9 +64,9 @@ impl Reply<'_> {
         let head = head::request(&self.connection.asked).ok()?;
         let target = target::canonical(&self.connection.asks(&head)).ok()?;
         let to = place.older.as_ref().map_or_else(|| target.wire.to_string(), super::streams::Target::wire);
-        let keeps = |name: &str| {
-            let is_param = name.get(..10).is_some_and(|prefix| prefix.eq_ignore_ascii_case("mcp-param-"));
-            !is_param && !OF_THE_REQUEST.iter().any(|known| known.eq_ignore_ascii_case(name))
+        let keeps = |name: &[u8]| {
+            let is_param = name.get(..10).is_some_and(|prefix| prefix.eq_ignore_ascii_case(b"mcp-param-"));
+            !is_param && !OF_THE_REQUEST.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
         };
         let mut out = Vec::with_capacity(error.len() + 512);
         wire::post((&head, &target, &to), keeps, self.connection.via(Some(self.address)), &mut out);

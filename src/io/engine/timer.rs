@@ -33,10 +33,14 @@ impl std::error::Error for Elapsed {}
 /// Runs `future` for at most `duration`, counted from [`super::now`].
 pub async fn timeout<F: Future>(duration: Duration, future: F) -> Result<F::Output, Elapsed> {
     let mut future = pin!(future);
-    let mut sleep = pin!(Sleep::new(duration));
+    // What is ready at once, as most sends are, needs no timer.
+    let mut sleep = None;
     poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Ok(output)),
-        Poll::Pending => sleep.as_mut().poll(cx).map(|()| Err(Elapsed)),
+        Poll::Pending => {
+            let sleep = sleep.get_or_insert_with(|| Sleep::new(duration));
+            Pin::new(sleep).poll(cx).map(|()| Err(Elapsed))
+        }
     })
     .await
 }
@@ -59,14 +63,14 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let core = self.core.clone();
+        let Sleep { core, when, timer } = &mut *self;
         let mut wheel = core.timers.borrow_mut();
-        if self.when <= wheel.elapsed {
+        if *when <= wheel.elapsed {
             return Poll::Ready(());
         }
-        match self.timer {
+        match *timer {
             Some(timer) => wheel.renew(timer, cx.waker()),
-            None => self.timer = Some(wheel.insert(self.when, cx.waker())),
+            None => *timer = Some(wheel.insert(*when, cx.waker())),
         }
         Poll::Pending
     }

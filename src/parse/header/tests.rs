@@ -44,6 +44,10 @@ fn rejects_nominations_of_fields_that_travel() {
     }
 }
 
+fn passed_on(headers: &Headers<'_>) -> Vec<String> {
+    headers.end_to_end().map(|(name, _)| name.escape_ascii().to_string()).collect()
+}
+
 #[test]
 fn keeps_hop_by_hop_fields_back() {
     let head = asked(
@@ -51,7 +55,7 @@ fn keeps_hop_by_hop_fields_back() {
          Proxy-Authorization: secret\r\nTE: trailers\r\nTrailer: X\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\nX: y\r\n\r\n",
     )
     .unwrap();
-    assert_eq!(head.headers.end_to_end().map(|(name, _)| name).collect::<Vec<_>>(), ["Accept", "X"]);
+    assert_eq!(passed_on(&head.headers), ["Accept", "X"]);
     assert!(head.headers.connection().close);
 }
 
@@ -61,13 +65,13 @@ fn keeps_back_what_contradicts_the_request() {
          X-Original-URL: /b\r\nX-Rewrite-Url: /b\r\nX-HTTP-Method-Override: DELETE\r\nX-Method-Override: PUT\r\nX-HTTP-Method: PUT\r\n\
          X-Original-Host: b\r\nProxy-Status: x\r\nX-Forward: kept\r\nProxies: kept\r\n\r\n";
     let head = asked(text).unwrap();
-    assert_eq!(head.headers.end_to_end().map(|(name, _)| name).collect::<Vec<_>>(), ["X-Forward", "Proxies"]);
+    assert_eq!(passed_on(&head.headers), ["X-Forward", "Proxies"]);
     // In a response nothing is claimed by them.
     let text =
         b"HTTP/1.1 200 OK\r\nX-Forwarded-For: 1\r\nProxy-Authentication-Info: x\r\nProxy-Authenticate: Basic\r\n\r\n";
     response_properties(text);
     let head = response(text).unwrap();
-    assert_eq!(head.headers.end_to_end().map(|(name, _)| name).collect::<Vec<_>>(), ["X-Forwarded-For"]);
+    assert_eq!(passed_on(&head.headers), ["X-Forwarded-For"]);
 }
 
 #[test]
@@ -76,19 +80,19 @@ fn keeps_back_what_a_response_nominates() {
         b"HTTP/1.1 200 OK\r\nX-Hop: 1\r\nConnection: keep-alive, x-hop\r\nAlt-Svc: h3\r\nHost: odd\r\nX-End: 2\r\n\r\n";
     response_properties(text);
     let head = response(text).unwrap();
-    assert_eq!(head.headers.end_to_end().map(|(name, _)| name).collect::<Vec<_>>(), ["Host", "X-End"]);
-    assert!(head.headers.is_hop_by_hop("X-HOP") && !head.headers.is_hop_by_hop("x-end"));
+    assert_eq!(passed_on(&head.headers), ["Host", "X-End"]);
+    assert!(head.headers.is_hop_by_hop(b"X-HOP") && !head.headers.is_hop_by_hop(b"x-end"));
 }
 
 #[test]
 fn knows_every_field_by_its_name_in_any_case() {
     for (bit, known) in ALL.into_iter().enumerate() {
         assert_eq!(known as usize, bit);
-        assert_eq!(Known::of(known.name()), Some(known));
-        assert_eq!(Known::of(&known.name().to_ascii_uppercase()), Some(known));
-        assert_eq!(Known::of(&format!("{}x", known.name())), None);
+        assert_eq!(Known::of(known.name().as_bytes()), Some(known));
+        assert_eq!(Known::of(known.name().to_ascii_uppercase().as_bytes()), Some(known));
+        assert_eq!(Known::of(format!("{}x", known.name()).as_bytes()), None);
         let other = known.name().replace(['a', 'e', 'o', 'u'], "y");
-        assert_eq!(Known::of(&other), None, "{other}");
+        assert_eq!(Known::of(other.as_bytes()), None, "{other}");
     }
 }
 

@@ -14,14 +14,16 @@ use crate::policy::{
 
 /// What the policy decides about a subject without open ends.
 pub(super) fn outcome(policy: &Policy, subject: &Subject<'_>) -> Outcome {
-    let all = || policy.rules().iter().filter(|rule| matches(rule, subject));
-    let deny = all().find(|rule| rule.effect == Effect::Deny && !rule.monitor);
-    let watch = all().find(|rule| rule.effect == Effect::Deny && rule.monitor);
-    let inside = all().find(|rule| rule.effect == Effect::Allow && rule.when.blocks.is_some());
-    let allow = inside.or_else(|| all().find(|rule| rule.effect == Effect::Allow));
+    let all: Vec<&Rule> = policy.rules().iter().filter(|rule| matches(rule, subject)).collect();
+    let first = |wanted: &dyn Fn(&Rule) -> bool| all.iter().copied().find(|rule| wanted(rule));
+    let deny = first(&|rule| rule.effect == Effect::Deny && !rule.monitor);
+    let watch = first(&|rule| rule.effect == Effect::Deny && rule.monitor);
+    let inside = first(&|rule| rule.effect == Effect::Allow && rule.when.blocks.is_some());
+    let allow = inside.or_else(|| first(&|rule| rule.effect == Effect::Allow));
     let admitted = allow.is_some() || policy.default_effect() == Effect::Allow;
     let enforce = policy.mode() == Mode::Enforce;
-    let asks = policy.rules().iter().find(|rule| asks(rule, subject)).filter(|_| enforce && admitted && deny.is_none());
+    let may_ask = enforce && admitted && deny.is_none();
+    let asks = policy.rules().iter().find(|rule| may_ask && asks(rule, subject));
     let (verdict, enforced, rule) = match (deny, watch) {
         (Some(deny), _) => (Verdict::Deny, enforce, Some(deny)),
         (None, Some(watch)) if admitted => (Verdict::Deny, false, Some(watch)),
@@ -48,36 +50,40 @@ fn matches(rule: &Rule, subject: &Subject<'_>) -> bool {
     }
     let Conditions { hosts, schemes, ports, blocks, methods, access, paths, .. } = &rule.when;
     let allow = rule.effect == Effect::Allow;
-    let host = hosts.as_ref().is_none_or(|hosts| hosts.iter().any(|host| host_matches(host, &subject.host)));
-    let scheme = schemes.as_ref().is_none_or(|schemes| subject.port > 0 && schemes.contains(&subject.scheme));
-    let port = match ports {
+    let host = || hosts.as_ref().is_none_or(|hosts| hosts.iter().any(|host| host_matches(host, &subject.host)));
+    let scheme = || schemes.as_ref().is_none_or(|schemes| subject.port > 0 && schemes.contains(&subject.scheme));
+    let port = || match ports {
         Some(ports) => ports.contains(&subject.port),
         None if allow && rule.when.mcp.is_none() => {
             matches!((subject.scheme, subject.port), (Scheme::Https, 443) | (Scheme::Http, 80))
         }
         None => true,
     };
-    let upper = if allow { subject.method.to_owned() } else { subject.method.to_uppercase() };
-    let method = methods.as_ref().is_none_or(|methods| methods.iter().any(|method| **method == *upper));
-    let access = match access {
-        Some(Access::ReadOnly) => ["GET", "HEAD", "OPTIONS"].contains(&upper.as_str()),
-        Some(Access::ReadWrite) => ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH"].contains(&upper.as_str()),
+    let is = |name: &str| if allow { subject.method == name } else { subject.method.to_uppercase() == name };
+    let method = || methods.as_ref().is_none_or(|methods| methods.iter().any(|method| is(method)));
+    let access = || match access {
+        Some(Access::ReadOnly) => ["GET", "HEAD", "OPTIONS"].into_iter().any(is),
+        Some(Access::ReadWrite) => ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH"].into_iter().any(is),
         Some(Access::Full) | None => true,
     };
     let literal = if let Host::Address(address) = subject.host { Some(address) } else { None };
-    let cidr = blocks.as_ref().is_none_or(|blocks| match subject.address.or(literal) {
-        Some(address) => blocks.iter().any(|block| block.contains(&address.to_canonical())),
-        None => allow,
-    });
-    let path = paths.as_ref().is_none_or(|patterns| {
-        let reads = |path: &&str| patterns.iter().any(|pattern| glob(pattern.as_str(), path));
-        if allow {
-            !subject.paths.is_empty() && subject.paths.iter().all(reads)
-        } else {
-            subject.paths.iter().any(reads)
-        }
-    });
-    host && scheme && port && method && access && cidr && path && named(rule, subject)
+    let cidr = || {
+        blocks.as_ref().is_none_or(|blocks| match subject.address.or(literal) {
+            Some(address) => blocks.iter().any(|block| block.contains(&address.to_canonical())),
+            None => allow,
+        })
+    };
+    let path = || {
+        paths.as_ref().is_none_or(|patterns| {
+            let reads = |path: &&str| patterns.iter().any(|pattern| glob(pattern.as_str(), path));
+            if allow {
+                !subject.paths.is_empty() && subject.paths.iter().all(reads)
+            } else {
+                subject.paths.iter().any(reads)
+            }
+        })
+    };
+    host() && scheme() && port() && method() && access() && cidr() && path() && named(rule, subject)
 }
 
 fn host_matches(pattern: &HostPattern, host: &Host<'_>) -> bool {
@@ -146,14 +152,16 @@ fn named(rule: &Rule, subject: &Subject<'_>) -> bool {
     let all = |list: &Option<Box<[Named]>>, look: Look<'_>, json: bool| {
         list.iter().flatten().all(|named| look_holds(&named.matcher, look, &named.name, json, allow))
     };
-    let moment = when.moment.as_ref().is_none_or(|moment| {
-        let agent = moment.agents.as_ref().is_none_or(|agents| names(agents, Some(subject.agent), true));
-        let known = moment.agents.is_none() || !subject.agent.is_empty();
-        agent && known && moment.times.as_ref().is_none_or(|times| in_time(times, subject.time_ns))
-    });
+    let moment = || {
+        when.moment.as_ref().is_none_or(|moment| {
+            let agent = moment.agents.as_ref().is_none_or(|agents| names(agents, Some(subject.agent), true));
+            let known = moment.agents.is_none() || !subject.agent.is_empty();
+            agent && known && moment.times.as_ref().is_none_or(|times| in_time(times, subject.time_ns))
+        })
+    };
     let opening = subject.mcp.is_some_and(|mcp| allow && mcp.declared && opens(&mcp));
-    let arguments = opening || all(&when.arguments, subject.arguments(), true);
-    let message = match (&when.mcp, subject.mcp) {
+    let arguments = || opening || all(&when.arguments, subject.arguments(), true);
+    let message = || match (&when.mcp, subject.mcp) {
         (None, _) => true,
         (Some(_), None) => false,
         (Some(wanted), Some(mcp)) => {
@@ -173,13 +181,12 @@ fn named(rule: &Rule, subject: &Subject<'_>) -> bool {
             part(&wanted.servers, Some(mcp.server)) && (opening || said)
         }
     };
-    let body = all(&when.body, subject.body, true);
     all(&when.headers, subject.headers, false)
         && all(&when.query, subject.query, false)
-        && body
-        && arguments
-        && moment
-        && message
+        && all(&when.body, subject.body, true)
+        && arguments()
+        && message()
+        && moment()
 }
 
 /// Whether a tool's name is of the characters and the length that MCP asks for.

@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
 use proptest::prelude::*;
 
 use crate::policy::{Effect, Host, Scheme, Source, Subject, load, properties};
@@ -20,12 +22,19 @@ proptest! {
 #[test]
 #[ignore = "takes a quarter of an hour, optimised"]
 fn ten_million_decisions_are_those_of_the_reference() {
-    let (mut comparisons, mut policies) = (0, 0_u64);
-    while comparisons < 10_000_000 {
-        policies += 1;
-        comparisons += properties::decides_as_the_reference(&policies.to_le_bytes());
-    }
-    println!("{comparisons} requests under {policies} policies, decided alike");
+    let (comparisons, policies) = (AtomicUsize::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().unwrap().get() {
+            scope.spawn(|| {
+                while comparisons.load(Ordering::Relaxed) < 10_000_000 {
+                    let seed = policies.fetch_add(1, Ordering::Relaxed);
+                    let compared = properties::decides_as_the_reference(&seed.to_le_bytes());
+                    comparisons.fetch_add(compared, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    println!("{comparisons:?} requests under {policies:?} policies, decided alike");
 }
 
 /// Every pattern of nine segments that are `a` or `*`, and a request that all of them match: more nodes than one walk visits.
