@@ -5,5 +5,5 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    ringfence::policy::properties::decides_as_the_reference(bytes);
+    ringfence::policy::properties::decides_as_the_reference(bytes, 100);
 });

@@ -29,13 +29,12 @@ pub fn loads_or_says_why(text: &str) {
     }
 }
 
-/// The table decides as the reference does, for random policies and subjects drawn from `bytes`. Returns the comparisons made.
-pub fn decides_as_the_reference(bytes: &[u8]) -> usize {
+/// The table decides as the reference does, for a random policy and `subjects` drawn from `bytes`.
+pub fn decides_as_the_reference(bytes: &[u8], subjects: usize) {
     let mut dice = Dice::new(bytes);
     let text = draw::policy_text(&mut dice);
     let loaded = load(Source { name: "p.yaml", text: &text });
     let Some(policy) = loaded.policy else { panic!("{:?}\n{text}", loaded.problems) };
-    let subjects = 100;
     for _ in 0..subjects {
         let drawn = Drawn::new(&mut dice);
         drawn.with_subject(|subject| {
@@ -43,7 +42,6 @@ pub fn decides_as_the_reference(bytes: &[u8]) -> usize {
             needs_nothing_that_does_not_matter(&policy, subject, &drawn, &text);
         });
     }
-    subjects
 }
 
 /// What [`Policy::ask`] decides without a look is decided alike whatever there is to see, and names a rule that matches then too.
