@@ -20,7 +20,7 @@ proptest! {
 
 /// `cargo nextest run --release --lib --run-ignored only ten_million --no-capture`
 #[test]
-#[ignore = "takes a quarter of an hour, optimised"]
+#[ignore = "takes more than half an hour of two processors, optimised"]
 fn ten_million_decisions_are_those_of_the_reference() {
     const SUBJECTS: usize = 500;
     const POLICIES: u64 = 20_000;
