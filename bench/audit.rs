@@ -1,6 +1,7 @@
 //! What the audit log costs and carries: `cargo bench --bench audit [producer|path|read]`.
 //!
-//! `producer`: what one record costs the worker's thread, beside a `crossbeam` queue and `tracing-appender`, each with its consumer at work.
+//! `producer`: what one record costs the worker's thread, beside a `crossbeam` queue and `tracing-appender`, each with its consumer at work; and the
+//! same while no stranger used the core that this one shares with it.
 //! `path`: records a second from facts to a synced, chained, signed log, as fast as producers go or at a rate; nothing may be lost. `read`: the
 //! log that `path` wrote, read and verified. Environment: `RINGFENCE_BENCH_FOLDER` (default: /dev/shm), `RINGFENCE_BENCH_SECONDS` (default: 5),
 //! `RINGFENCE_BENCH_PRODUCERS` (default: 1), `RINGFENCE_BENCH_RATE` (records a second of each producer; default: as fast as it goes),
@@ -12,6 +13,9 @@
     clippy::cast_possible_truncation,
     reason = "a measurement that breaks says so"
 )]
+
+#[path = "undisturbed.rs"]
+mod undisturbed;
 
 use std::hint::black_box;
 use std::io::Write;
@@ -28,8 +32,10 @@ use ringfence::audit::{
     DecisionFacts, Inspected, Nanos, OutcomeFacts, Producer, Retention, Scheme, Seat, Verdict, Writer, WriterOptions,
 };
 
+use self::undisturbed::Laps;
+
 /// Calls that are timed one by one.
-const CALLS: usize = 1_000_000;
+const CALLS: usize = 1 << 20;
 /// A burst, as a busy worker makes them; consumers catch up in between.
 const BURST: usize = 256;
 /// Octets of a decision like the one below in its ring, for the queues that take no facts.
@@ -83,25 +89,37 @@ fn setting(name: &str) -> Option<u64> {
     std::env::var(format!("RINGFENCE_BENCH_{name}")).ok().map(|text| text.parse().unwrap())
 }
 
-/// Times single calls in bursts, takes the cost of the clock off, and prints percentiles in nanoseconds.
+/// Times single calls in bursts, takes the cost of the clock off, and prints percentiles in nanoseconds: of all calls, and of those in bursts while
+/// which the core was ours.
 fn time(name: &str, mut call: impl FnMut(u64) -> bool) {
     let clock = (0..100_000).map(|_| Instant::now().elapsed().as_nanos() as u64).min().unwrap_or(0);
-    let (mut times, mut refused) = (Vec::with_capacity(CALLS), 0_u64);
-    for number in 0..CALLS {
-        if number % BURST == 0 {
-            // A burst each 500 µs is half a million records a second.
-            let pause = Instant::now();
-            while pause.elapsed() < Duration::from_micros(500) {
-                std::hint::spin_loop();
-            }
+    let (mut laps, mut times, mut refused) = (Laps::default(), Vec::with_capacity(CALLS), 0_u64);
+    for burst in 0..CALLS / BURST {
+        // A burst each 500 µs is half a million records a second.
+        let pause = Instant::now();
+        while pause.elapsed() < Duration::from_micros(500) {
+            std::hint::spin_loop();
         }
-        let begun = Instant::now();
-        refused += u64::from(!call(number as u64));
-        times.push((begun.elapsed().as_nanos() as u64).saturating_sub(clock));
+        laps.around(|| {
+            for number in burst * BURST..(burst + 1) * BURST {
+                let begun = Instant::now();
+                refused += u64::from(!call(number as u64));
+                times.push((begun.elapsed().as_nanos() as u64).saturating_sub(clock));
+            }
+        });
     }
+    let undisturbed = laps.undisturbed();
+    let ours = times.chunks(BURST).zip(&undisturbed).filter(|(_, ours)| **ours);
+    let ours: Vec<u64> = ours.flat_map(|(burst, _)| burst).copied().collect();
+    let share = ours.len() * 100 / times.len();
+    print(name, times, &refused.to_string());
+    print("  while the core was ours", ours, &format!("{share} %"));
+}
+
+fn print(name: &str, mut times: Vec<u64>, last: &str) {
     times.sort_unstable();
-    let at = |share: usize| times[(CALLS - 1) * share / 1000];
-    println!("{name:<44} {:>8} {:>8} {:>8} {:>8} {refused:>9}", at(500), at(900), at(990), at(999));
+    let at = |share: usize| times.get(times.len().saturating_sub(1) * share / 1000).copied().unwrap_or(0);
+    println!("{name:<44} {:>8} {:>8} {:>8} {:>8} {last:>9}", at(500), at(900), at(990), at(999));
 }
 
 fn producer(folder: &Path) {

@@ -68,7 +68,23 @@ impl Table {
         let content = builders.content.finish(&mut sets);
         let sets = sets.finish();
         let views = Views::of(model);
-        Table { groups, rules, classes, sets, hosts, endpoints, methods, paths, blocks, named, content, openers, views }
+        let plain = methods.is_empty() && blocks.is_empty() && named.is_empty() && content.is_empty();
+        Table {
+            groups,
+            rules,
+            classes,
+            sets,
+            hosts,
+            endpoints,
+            methods,
+            paths,
+            blocks,
+            named,
+            content,
+            openers,
+            views,
+            plain,
+        }
     }
 }
 
@@ -118,7 +134,7 @@ fn number(model: &[Rule], leads: &[Leads<'_>]) -> ([Vec<Group>; 4], Vec<u32>) {
             last = Some((kind, shape, class));
             rules.resize(rules.len().next_multiple_of(BLOCK_RULES as usize), NO_RULE);
             let first = u32_of(rules.len());
-            own.push(Group { class, shape, first, end: first });
+            own.push(Group { class, shape, first, end: first, place });
         }
         rules.push(place);
         if let Some(group) = own.last_mut() {

@@ -26,12 +26,20 @@ pub(super) struct Tentative(pub(super) u32);
 
 const _: () = assert!(limits::POLICY_SETS_MAX < 32);
 
+/// What the groups are chosen by, as an allow or a deny reads a subject: its classes, and the marks that a rule needs to speak of it and must not have.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Reads {
+    pub(super) classes: ClassSet,
+    pub(super) need: Shape,
+    pub(super) forbid: Shape,
+}
+
 /// One subject, resolved.
 pub(in crate::policy) struct Facts<'s> {
     pub(super) subject: &'s Subject<'s>,
     pub(super) dialled: Option<IpAddr>,
-    /// The classes, as an allow and as a deny reads the subject.
-    pub(super) classes: [ClassSet; 2],
+    /// As an allow and as a deny reads the subject.
+    pub(super) reads: [Reads; 2],
     /// The sets of the method, as an allow and as a deny reads it.
     pub(super) method: (SetId, SetId),
     pub(super) refs: [Refs; DIMENSIONS],
@@ -48,6 +56,8 @@ pub(in crate::policy) struct Facts<'s> {
     pub(super) turned: Option<bool>,
     /// Whether the content dimension has been looked up since the last turn.
     pub(super) read: bool,
+    /// Whether denies and allows read the subject alike, so that there is nothing to turn.
+    pub(super) plain: bool,
 }
 
 impl Refs {
@@ -119,7 +129,7 @@ impl<'s> Facts<'s> {
         Facts {
             subject,
             dialled: subject.dialled(),
-            classes: [0; 2],
+            reads: [Reads::default(); 2],
             method: (SetId::NONE, SetId::NONE),
             refs: [Refs::none(); DIMENSIONS],
             tentative: Tentative(0),
@@ -129,6 +139,7 @@ impl<'s> Facts<'s> {
             confirm: 0,
             turned: None,
             read: false,
+            plain: false,
         }
     }
 

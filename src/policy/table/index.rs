@@ -89,22 +89,23 @@ impl HostsBuilder {
 
 impl Hosts {
     #[inline]
-    pub(super) fn resolve(&self, host: Host<'_>, refs: &mut Refs, len: impl Fn(SetId) -> u32) {
+    pub(super) fn resolve(&self, host: Host<'_>, refs: &mut Refs, len_of: impl Fn(SetId) -> u32) {
         let name = match host {
             Host::Name(name) => name.as_bytes(),
             Host::Address(address) => {
                 let found = self.addresses.get(&address_key(address.to_canonical()));
-                return refs.add(found.copied().unwrap_or(SetId::NONE), &len);
+                return refs.add(found.copied().unwrap_or(SetId::NONE), &len_of);
             }
         };
-        refs.add(self.find(name).0, &len);
+        refs.add(self.find(name).0, &len_of);
         if self.below.is_empty() {
             return;
         }
-        for dot in memchr::memchr_iter(b'.', name).filter(|dot| *dot > 0) {
-            let suffix = name.get(dot + 1..).unwrap_or_default();
-            if self.below.may_have(suffix.len()) {
-                refs.add(self.find(suffix).1, &len);
+        for len in self.below.below(name.len()) {
+            let Some((above, suffix)) = name.split_at_checked(name.len() - len) else { continue };
+            // A name begins with a label, not with a dot.
+            if let [_, .., b'.'] = above {
+                refs.add(self.find(suffix).1, &len_of);
             }
         }
     }

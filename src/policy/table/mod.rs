@@ -28,11 +28,11 @@ mod tests;
 use std::net::IpAddr;
 
 use self::classes::{ClassSet, Classes};
-use self::facts::{Refs, Tentative};
+use self::facts::{Reads, Refs, Tentative};
 use self::sets::Sets;
 use super::decide::RuleView;
 use super::model::{Condition, Rule};
-use super::subject::{Direction, Mcp, embedded_v4};
+use super::subject::{Direction, Mcp, Subject, embedded_v4};
 
 pub(super) use facts::Facts;
 pub(super) use words::hash_with;
@@ -127,6 +127,8 @@ struct Group {
     shape: Shape,
     first: u32,
     end: u32,
+    /// Where its first rule stands in the file.
+    place: u32,
 }
 
 /// The table.
@@ -147,6 +149,8 @@ pub(super) struct Table {
     content: Vec<fields::Field>,
     openers: [openers::Openers; 2],
     views: views::Views,
+    /// Nothing here is read differently by denies and by allows: no method outside of classes, no address, no named value.
+    plain: bool,
 }
 
 impl Table {
@@ -155,7 +159,9 @@ impl Table {
     pub(super) fn resolve(&self, facts: &mut Facts<'_>) {
         let subject = facts.subject;
         let len = |set| self.sets.len(set);
-        facts.classes = self.classes.of(subject);
+        facts.reads = self.reads(subject);
+        facts.plain = self.plain && subject.mcp.is_none() && subject.paths.len() <= 1;
+        facts.read = facts.plain;
         self.hosts.resolve(subject.host, facts.refs_mut(Dimension::Host), len);
         facts.note(Dimension::Host);
         if !self.endpoints.is_empty() {
@@ -172,6 +178,20 @@ impl Table {
         }
     }
 
+    /// By which classes and marks groups are chosen for a subject.
+    #[inline]
+    fn reads(&self, subject: &Subject<'_>) -> [Reads; 2] {
+        let [allow, deny] = self.classes.of(subject);
+        let (allowed, denied) = match &subject.mcp {
+            _ if subject.tunnel => ((TUNNEL, MESSAGE), (TUNNEL, MESSAGE)),
+            None => ((0, MESSAGE), (0, MESSAGE)),
+            Some(mcp) if mcp.declared => ((MESSAGE, 0), (0, 0)),
+            Some(_) => ((0, MESSAGE), (0, 0)),
+        };
+        let reads = |classes, (need, forbid)| Reads { classes, need, forbid };
+        [reads(allow, allowed), reads(deny, denied)]
+    }
+
     /// The first rule in the file of this kind that matches.
     #[inline]
     pub(super) fn first(&self, kind: Kind, facts: &mut Facts<'_>, model: &[Rule]) -> Option<u32> {
@@ -179,6 +199,11 @@ impl Table {
     }
 
     fn first_of(&self, kind: Kind, facts: &mut Facts<'_>, model: &[Rule]) -> Option<u32> {
+        if facts.plain { self.best(kind, facts, model, None) } else { self.first_turned(kind, facts, model) }
+    }
+
+    #[inline(never)]
+    fn first_turned(&self, kind: Kind, facts: &mut Facts<'_>, model: &[Rule]) -> Option<u32> {
         let deny = matches!(kind, Kind::Deny | Kind::Watch);
         if let Some(mcp) = &facts.subject.mcp
             && !deny
@@ -331,6 +356,7 @@ impl Table {
 
     /// Looks the content dimension up.
     #[cold]
+    #[inline(never)]
     fn read_content(&self, facts: &mut Facts<'_>) {
         facts.read = true;
         self.turn_fields(Dimension::Content, &self.content, facts.turned == Some(true), facts);

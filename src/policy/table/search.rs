@@ -1,14 +1,11 @@
 //! The search for the first match: which rules of a group are in the sets of every dimension.
 
-use super::facts::Facts;
+use super::facts::{Facts, Reads};
 use super::sets::{BLOCK_RULES, Block};
 use super::words::u32_of;
-use super::{
-    DIMENSIONS, Dimension, Group, INDEXED, Kind, MESSAGE, REST, REST_CONDITIONS, Shape, TUNNEL, Table, dimensions,
-};
+use super::{DIMENSIONS, Dimension, Group, INDEXED, Kind, REST, REST_CONDITIONS, Shape, Table, dimensions};
 use crate::limits;
 use crate::policy::model::Rule;
-use crate::policy::subject::Subject;
 
 impl Table {
     /// The earliest match in the file over the groups of one kind, if it comes before `best`.
@@ -16,17 +13,12 @@ impl Table {
     pub(super) fn best(&self, kind: Kind, facts: &mut Facts<'_>, model: &[Rule], best: Option<u32>) -> Option<u32> {
         let mut best = best.unwrap_or(u32::MAX);
         let deny = matches!(kind, Kind::Deny | Kind::Watch);
-        let (need, forbid) = marks(facts.subject, deny);
-        let [allowed, denied] = facts.classes;
-        let classes = if deny { denied } else { allowed };
+        let [allow, denial] = &facts.reads;
+        let Reads { classes, need, forbid } = *if deny { denial } else { allow };
         for group in self.groups_of(kind) {
             let asked = group.shape & !facts.open;
             let marked = group.shape & (need | forbid) == need;
-            if group.class & classes == 0 || asked & facts.empty != 0 || !marked {
-                continue;
-            }
-            let Some(first) = self.rules.get(group.first as usize) else { continue };
-            if *first >= best {
+            if group.class & classes == 0 || asked & facts.empty != 0 || !marked || group.place >= best {
                 continue;
             }
             if asked & Dimension::Content.bit() != 0 && !facts.read {
@@ -49,33 +41,16 @@ impl Table {
         let indexed = shape & INDEXED & !facts.overflowed;
         let confirm = facts.confirm & (shape | REST) | shape & (INDEXED & facts.overflowed | REST);
         let query = Query { table: self, facts, model, group, indexed, confirm };
-        if indexed == 0 {
-            return if confirm == 0 {
-                Some(group.first)
-            } else {
-                (group.first..group.end).find(|id| query.confirms(*id))
-            };
-        }
-        let (mut lead, mut fewest) = (0, u32::MAX);
+        // Most subjects are known to one rule by something, and then it is that rule or none.
         for dimension in dimensions(indexed) {
-            let rules = facts.at(dimension).rules;
-            if rules < fewest {
-                (lead, fewest) = (dimension, rules);
+            if let [set] = facts.at(dimension).sets()
+                && let Some(id) = set.only()
+            {
+                let here = id >= group.first && id < group.end;
+                return (here && query.matches(id, dimension)).then_some(id);
             }
         }
-        if fewest as usize <= limits::POLICY_SET_LIST_MAX { query.by_list(lead) } else { query.by_block() }
-    }
-}
-
-/// The marks that a rule needs to speak of a subject, and those it must not have.
-#[inline]
-fn marks(subject: &Subject<'_>, deny: bool) -> (Shape, Shape) {
-    match &subject.mcp {
-        _ if subject.tunnel => (TUNNEL, MESSAGE),
-        None => (0, MESSAGE),
-        Some(_) if deny => (0, 0),
-        Some(mcp) if mcp.declared => (MESSAGE, 0),
-        Some(_) => (0, MESSAGE),
+        query.first()
     }
 }
 
@@ -92,6 +67,26 @@ struct Query<'q> {
 }
 
 impl Query<'_> {
+    /// Goes through the smallest dimension.
+    #[inline(never)]
+    fn first(&self) -> Option<u32> {
+        if self.indexed == 0 {
+            return if self.confirm == 0 {
+                Some(self.group.first)
+            } else {
+                (self.group.first..self.group.end).find(|id| self.confirms(*id))
+            };
+        }
+        let (mut lead, mut fewest) = (0, u32::MAX);
+        for dimension in dimensions(self.indexed) {
+            let rules = self.facts.at(dimension).rules;
+            if rules < fewest {
+                (lead, fewest) = (dimension, rules);
+            }
+        }
+        if fewest as usize <= limits::POLICY_SET_LIST_MAX { self.by_list(lead) } else { self.by_block() }
+    }
+
     /// Goes through the few rules of the leading dimension.
     #[inline]
     fn by_list(&self, lead: u32) -> Option<u32> {
@@ -194,8 +189,13 @@ impl Query<'_> {
     }
 
     /// Asks a candidate what the index left open.
-    #[inline]
+    #[inline(always)]
     fn confirms(&self, id: u32) -> bool {
+        self.confirm == 0 && self.facts.tentative.0 == 0 || self.confirms_open(id)
+    }
+
+    #[inline(never)]
+    fn confirms_open(&self, id: u32) -> bool {
         let mut ask = self.confirm;
         if self.indexed & Dimension::Path.bit() != 0 && self.facts.tentative.0 != 0 && !self.surely(id) {
             ask |= Dimension::Path.bit();

@@ -155,7 +155,11 @@ impl Sets {
     /// The rules of a small set of several, ascending.
     #[inline]
     pub(super) fn list(&self, set: SetId) -> &[u32] {
-        let Some(head) = self.head(set).filter(|head| is_list(head)) else { return &[] };
+        self.head(set).filter(|head| is_list(head)).map_or(&[], |head| self.listed(head))
+    }
+
+    #[inline]
+    fn listed(&self, head: &Head) -> &[u32] {
         let start = head.start as usize;
         self.lists.get(start..start + head.rules as usize).unwrap_or_default()
     }
@@ -168,7 +172,7 @@ impl Sets {
         }
         let Some(head) = self.head(set) else { return false };
         if is_list(head) {
-            return self.list(set).binary_search(&rule).is_ok();
+            return self.listed(head).binary_search(&rule).is_ok();
         }
         let within = rule % BLOCK_RULES;
         let word = self.find_block(head, rule / BLOCK_RULES).and_then(|block| block.get(within as usize / 64));

@@ -99,3 +99,32 @@ fn a_large_policy_gives_the_same_answers_as_its_rules_one_by_one() {
         assert_eq!(policy.decide(&subject).rule.map(|rule| rule.name), expected);
     }
 }
+
+/// The index knows names by their lengths, of which it keeps the remainder by 64.
+#[test]
+fn hosts_below_long_and_short_names_are_found() {
+    let long = format!("{}.{}.example", "a".repeat(60), "b".repeat(60));
+    let text = format!(
+        "ringfence: v1\nrules:\n- allow: long\n  host: \"*.{long}\"\n- allow: short\n  host: \"*.example.org\"\n- allow: exact\n  host: y.z\n"
+    );
+    let policy = load(Source { name: "p", text: &text }).policy.unwrap();
+    let named = |host: &str| {
+        let subject = Subject {
+            scheme: Scheme::Https,
+            host: Host::Name(host),
+            port: 443,
+            method: "GET",
+            paths: &["/"],
+            ..Subject::EMPTY
+        };
+        policy.decide(&subject).rule.map(|rule| rule.name.to_owned())
+    };
+    assert_eq!(named(&format!("x.{long}")).as_deref(), Some("long"));
+    assert_eq!(named(&long), None);
+    assert_eq!(named("x.example.org").as_deref(), Some("short"));
+    assert_eq!(named("x.y.example.org").as_deref(), Some("short"));
+    assert_eq!(named(&format!("x.{}.example.org", "c".repeat(50))).as_deref(), Some("short"));
+    assert_eq!(named("example.org"), None);
+    assert_eq!(named("xexample.org"), None);
+    assert_eq!(named("x.z"), None);
+}

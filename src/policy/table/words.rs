@@ -45,6 +45,21 @@ impl Lengths {
     pub(super) fn is_empty(self) -> bool {
         self.0 == 0
     }
+
+    /// The lengths below `len` that may occur.
+    #[inline]
+    pub(super) fn below(self, len: usize) -> impl Iterator<Item = usize> {
+        let mut left = self.0;
+        let mut base = 0;
+        std::iter::from_fn(move || {
+            if left == 0 {
+                (left, base) = (self.0, base + 64);
+            }
+            let next = base + left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            (next < len).then_some(next)
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +89,7 @@ impl Words {
     }
 
     /// The symbol of a string that was interned in a realm.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find_in(&self, realm: u32, word: &[u8]) -> Option<Symbol> {
         let (mut at, tag) = self.probe(hash_with(word, u64::from(realm)));
         loop {
@@ -82,7 +97,7 @@ impl Words {
             if slot.symbol == EMPTY {
                 return None;
             }
-            if slot.tag == tag && slot.realm == realm && self.word(slot) == word {
+            if slot.tag == tag && slot.realm == realm && same(self.word(slot), word) {
                 return Some(slot.symbol);
             }
             at = (at + 1) & (self.slots.len() - 1);
@@ -153,6 +168,22 @@ impl Words {
     }
 }
 
+/// Whether two strings are equal. Most are short, and for those a call costs more than the comparison.
+#[inline]
+fn same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let ends = |word: &[u8]| Some((*word.first_chunk::<8>()?, *word.last_chunk::<8>()?));
+    let halves = |word: &[u8]| Some((*word.first_chunk::<4>()?, *word.last_chunk::<4>()?));
+    match one.len() {
+        0..4 => one.iter().eq(other),
+        4..8 => halves(one) == halves(other),
+        8..=16 => ends(one) == ends(other),
+        _ => one == other,
+    }
+}
+
 /// Multiplies to 128 bits and folds the halves: every input bit reaches every output bit.
 #[inline]
 fn fold(a: u64, b: u64) -> u64 {
@@ -164,10 +195,10 @@ fn fold(a: u64, b: u64) -> u64 {
     low ^ high
 }
 
-/// A hash of some bytes and a number.
+/// A hash of some bytes and a number. The number comes last: in a walk along a path it is known last.
 #[inline]
 pub(in crate::policy) fn hash_with(bytes: &[u8], salt: u64) -> u64 {
-    let mut state = fold(SEED ^ bytes.len() as u64, salt ^ MULTIPLIER);
+    let mut state = SEED ^ bytes.len() as u64;
     let last = match (bytes.last_chunk::<8>(), bytes.first_chunk::<4>().zip(bytes.last_chunk::<4>())) {
         (Some(last), _) => {
             let (chunks, _) = bytes.as_chunks::<8>();
@@ -183,7 +214,7 @@ pub(in crate::policy) fn hash_with(bytes: &[u8], salt: u64) -> u64 {
         }
         (None, None) => bytes.iter().fold(0, |tail, byte| tail << 8 | u64::from(*byte)),
     };
-    fold(state ^ last, MULTIPLIER)
+    fold(fold(state ^ last, MULTIPLIER) ^ salt, MULTIPLIER)
 }
 
 /// The hasher of [`IntMap`].
