@@ -73,7 +73,7 @@ def parse():
     parser.add_argument("--update", action="store_true", help="write the baseline instead of comparing with it")
     parser.add_argument("--only", metavar="IO/SCHEME", help="uring or epoll, plaintext or tls")
     parser.add_argument("--requests", type=int, default=1000, help="requests that are counted [1000]")
-    parser.add_argument("--profile", type=Path, metavar="DIR", help="keep callgrind's files here")
+    parser.add_argument("--profile", type=Path, metavar="DIR", help="keep callgrind's files here, and what the proxy's own clock says")
     return parser.parse_args()
 
 
@@ -111,6 +111,9 @@ def measure(program, case, arguments):
                 counts["instructions"] = round((many[0] - few[0]) / arguments.requests, 1)
                 if arguments.profile:
                     keep(arguments.profile / case.replace("/", "-"), few[1], many[1], arguments.requests)
+            if arguments.profile:
+                arguments.profile.mkdir(parents=True, exist_ok=True)
+                (arguments.profile / f"{case.replace('/', '-')}.clock.txt").write_text(site.clock(20 * arguments.requests))
             return counts
         finally:
             site.end()
@@ -192,6 +195,15 @@ class Site:
             count = counter.end()
         self.stop(process)
         return count / requests
+
+    def clock(self, requests):
+        """What the proxy's own clock says of so many requests: the latencies on its record."""
+        process = self.start([])
+        with self.client() as client:
+            client.ask(requests)
+        self.stop(process)
+        command = [self.program, "audit", "stats", self.folder / "audit"]
+        return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def keep(folder, few, many, requests):
