@@ -1,7 +1,7 @@
 //! What the audit log costs and carries: `cargo bench --bench audit [producer|path|read]`.
 //!
 //! `producer`: what one record costs the worker's thread, beside a `crossbeam` queue and `tracing-appender`, each with its consumer at work; and the
-//! same while no stranger used the core that this one shares with it.
+//! same while nothing outside of the guest took part of the core.
 //! `path`: records a second from facts to a synced, chained, signed log, as fast as producers go or at a rate; nothing may be lost. `read`: the
 //! log that `path` wrote, read and verified. Environment: `RINGFENCE_BENCH_FOLDER` (default: /dev/shm), `RINGFENCE_BENCH_SECONDS` (default: 5),
 //! `RINGFENCE_BENCH_PRODUCERS` (default: 1), `RINGFENCE_BENCH_RATE` (records a second of each producer; default: as fast as it goes),

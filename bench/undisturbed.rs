@@ -1,8 +1,8 @@
 //! Whether the core was ours.
 //!
-//! A virtual cpu shares its physical core with whatever else the host puts there, which takes up to half of what the core can do, and comes and goes
-//! within microseconds; no figure of the guest's kernel shows it. So work is timed between two laps of arithmetic that needs nothing but registers: it
-//! was undisturbed if neither lap took noticeably longer than the fastest one of the whole measurement.
+//! A virtual cpu may share its physical core with whatever else the host puts there, which takes part of what the core can do, and comes and
+//! goes within microseconds; no figure of the guest's kernel shows it. So work is timed between two laps of arithmetic that needs nothing but
+//! registers: it was undisturbed if neither lap took noticeably longer than the fastest one of the whole measurement.
 
 use std::hint::black_box;
 use std::time::Instant;
