@@ -5,10 +5,11 @@
 use std::path::Path;
 use std::process::Command;
 
-/// In namespaces of its own, where the public address is the test's and the resolver's configuration too.
+/// In namespaces of its own, where the public address is the test's and the resolver's configuration too; what `program` leaves behind
+/// ends with it.
 fn alone(program: &str) -> Command {
     let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--net", "--mount", "--", program]);
+    command.args(["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child", "--", program]);
     command
 }
 

@@ -7,6 +7,7 @@ often each name was looked up.
 """
 import collections
 import ctypes
+import faulthandler
 import http.client
 import json
 import os
@@ -45,6 +46,9 @@ seen = collections.Counter()
 
 
 def main(ringfence, folder):
+    # Whatever hangs here says where it does, and ends; so does a thread that fails, for the others may wait for it.
+    faulthandler.dump_traceback_later(300, exit=True)
+    threading.excepthook = lambda failed: (threading.__excepthook__(failed), os._exit(1))
     world(folder)
     name_server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     name_server.bind(("127.0.0.53", 53))
@@ -92,7 +96,8 @@ def another_machine(told, cabled):
         ip("addr", "add", address, "dev", "there", *(["nodad"] if ":" in address else []))
     ip("link", "set", "there", "up")
     for address in ELSEWHERE:
-        ip("addr", "add", address + ("/128" if ":" in address else "/32"), "dev", "lo")
+        # `nodad`: without it an address is tentative for a moment, on the loopback too, and no socket may have it yet.
+        ip("addr", "add", *([address + "/128", "nodad"] if ":" in address else [address + "/32"]), "dev", "lo")
     listen(ELSEWHERE)
     told.put("listening")
 
