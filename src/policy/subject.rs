@@ -258,12 +258,13 @@ impl<'a> Subject<'a> {
     }
 
     /// The address that `cidr` conditions look at.
+    #[inline]
     pub(super) fn dialled(&self) -> Option<IpAddr> {
-        let literal = match self.host {
-            Host::Address(address) => Some(address),
-            Host::Name(_) => None,
+        let address = match (self.address, self.host) {
+            (Some(address), _) | (None, Host::Address(address)) => address,
+            (None, Host::Name(_)) => return None,
         };
-        self.address.or(literal).map(|address| address.to_canonical())
+        Some(address.to_canonical())
     }
 }
 

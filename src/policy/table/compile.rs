@@ -9,7 +9,7 @@ use super::paths::PathsBuilder;
 use super::sets::{BLOCK_RULES, SetsBuilder};
 use super::views::Views;
 use super::words::u32_of;
-use super::{CLASSED, Dimension, Group, Kind, MESSAGE, REST, Shape, TUNNEL, Table};
+use super::{CLASSED, Dimension, Group, Groups, Kind, MESSAGE, REST, Shape, TUNNEL, Table};
 use crate::policy::host::HostPattern;
 use crate::policy::model::{Conditions, Effect, Rule};
 
@@ -38,7 +38,7 @@ impl Table {
         let mut builders = Builders {
             hosts: HostsBuilder::new(),
             endpoints: EndpointsBuilder::new(),
-            methods: MethodsBuilder::new(),
+            methods: MethodsBuilder::default(),
             paths: PathsBuilder::new(),
             blocks: BlocksBuilder::new(),
             named: FieldsBuilder::default(),
@@ -120,7 +120,7 @@ impl<'m> Leads<'m> {
 }
 
 /// Numbers the rules by kind, shape, class and place, each group from a new block on.
-fn number(model: &[Rule], leads: &[Leads<'_>]) -> ([Vec<Group>; 4], Vec<u32>) {
+fn number(model: &[Rule], leads: &[Leads<'_>]) -> ([Groups; 4], Vec<u32>) {
     let rules = (0..).zip(model.iter().zip(leads));
     let mut order: Vec<(Kind, Shape, ClassSet, u32)> =
         rules.map(|(place, (rule, leads))| (kind(rule), leads.shape, leads.class, place)).collect();
@@ -141,7 +141,7 @@ fn number(model: &[Rule], leads: &[Leads<'_>]) -> ([Vec<Group>; 4], Vec<u32>) {
             group.end = u32_of(rules.len());
         }
     }
-    (groups, rules)
+    (groups.map(Groups::new), rules)
 }
 
 fn kind(rule: &Rule) -> Kind {

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use super::classes::ClassSet;
 use super::sets::SetId;
-use super::{DIMENSIONS, Dimension, Shape};
+use super::{DIMENSIONS, Dimension, SHARED, Shape};
 use crate::limits;
 use crate::policy::subject::Subject;
 
-/// The sets of rules that one dimension of one subject unites. All zero and without padding at the start, so that seven of them are
+/// The sets of rules that one dimension of one subject unites. All zero and without padding at the start, so that several are
 /// cleared at once.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Refs {
@@ -42,10 +42,15 @@ pub(in crate::policy) struct Facts<'s> {
     pub(super) reads: [Reads; 2],
     /// The sets of the method, as an allow and as a deny reads it.
     pub(super) method: (SetId, SetId),
-    pub(super) refs: [Refs; DIMENSIONS],
+    shared: [Refs; SHARED],
+    /// The other dimensions, from the first one on that is looked up: to clear what few tables use costs as much as a look-up.
+    others: Option<[Refs; DIMENSIONS - SHARED]>,
     pub(super) tentative: Tentative,
     /// Dimensions without a rule for the subject.
     pub(super) empty: Shape,
+    /// A dimension with exactly one rule for the subject, as a bit, and that rule's number; no bit while none is known. Most subjects are known
+    /// to one rule by something: of all rules that ask for this dimension it is that one or none.
+    pub(super) sole: (Shape, u32),
     /// Dimensions that the index does not answer, because there were too many sets.
     pub(super) overflowed: Shape,
     /// Dimensions that hold whatever the rule says: the address of an allow while it is unknown.
@@ -106,6 +111,13 @@ impl Refs {
         self.overflow != 0
     }
 
+    /// The only rule of the only set, where there was room for all.
+    #[inline]
+    fn only(&self) -> Option<u32> {
+        let [first, ..] = self.sets;
+        if (self.count, self.overflow) == (1, 0) { first.only() } else { None }
+    }
+
     #[inline]
     pub(super) fn sets(&self) -> &[SetId] {
         self.sets.get(..usize::from(self.count)).unwrap_or_default()
@@ -131,9 +143,11 @@ impl<'s> Facts<'s> {
             dialled: subject.dialled(),
             reads: [Reads::default(); 2],
             method: (SetId::NONE, SetId::NONE),
-            refs: [Refs::none(); DIMENSIONS],
+            shared: [Refs::none(); SHARED],
+            others: None,
             tentative: Tentative(0),
             empty: 0,
+            sole: (0, 0),
             overflowed: 0,
             open: 0,
             confirm: 0,
@@ -156,20 +170,28 @@ impl<'s> Facts<'s> {
     /// The sets of a dimension by its number.
     #[inline]
     pub(super) fn at(&self, dimension: u32) -> &Refs {
-        self.refs.get(dimension as usize).unwrap_or(&EMPTY)
+        let dimension = dimension as usize;
+        self.shared.get(dimension).unwrap_or_else(|| {
+            let others = self.others.as_ref();
+            others.and_then(|others| others.get(dimension - SHARED)).unwrap_or(&EMPTY)
+        })
     }
 
     #[inline]
     pub(super) fn refs_mut(&mut self, dimension: Dimension) -> &mut Refs {
-        let [host, endpoint, method, path, address, named, content] = &mut self.refs;
+        let [host, endpoint, path] = &mut self.shared;
         match dimension {
-            Dimension::Host => host,
-            Dimension::Endpoint => endpoint,
+            Dimension::Host => return host,
+            Dimension::Endpoint => return endpoint,
+            Dimension::Path => return path,
+            _ => {}
+        }
+        let [method, address, named, content] = self.others.get_or_insert_with(|| [Refs::none(); DIMENSIONS - SHARED]);
+        match dimension {
             Dimension::Method => method,
-            Dimension::Path => path,
             Dimension::Address => address,
             Dimension::Named => named,
-            Dimension::Content => content,
+            _ => content,
         }
     }
 
@@ -179,6 +201,11 @@ impl<'s> Facts<'s> {
         let refs = self.refs(dimension);
         let (empty, overflowed) = (refs.count == 0 && !refs.is_overflowed(), refs.is_overflowed());
         let bit = dimension.bit();
+        match refs.only() {
+            Some(id) => self.sole = (bit, id),
+            None if self.sole.0 == bit => self.sole = (0, 0),
+            None => {}
+        }
         self.empty = self.empty & !bit | if empty { bit } else { 0 };
         self.overflowed = self.overflowed & !bit | if overflowed { bit } else { 0 };
     }

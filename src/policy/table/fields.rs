@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::facts::Refs;
 use super::sets::{SetId, SetsBuilder};
-use super::words::Words;
+use super::words::{WordLists, Words};
 use crate::policy::matcher::{Typing, is_winding};
 use crate::policy::regexes::Automaton;
 use crate::policy::subject::{Look, Subject, Value};
@@ -47,8 +47,8 @@ pub(super) enum Key {
 pub(super) struct Field {
     source: Source,
     name: Box<str>,
-    exact: Texts,
-    beginnings: Texts,
+    exact: Words<SetId>,
+    beginnings: Words<SetId>,
     /// Lengths of the beginnings, ascending.
     lengths: Box<[usize]>,
     /// Each automaton with the rules of its patterns.
@@ -58,25 +58,6 @@ pub(super) struct Field {
     slashed: SetId,
     /// All rules that are found by this value.
     all: SetId,
-}
-
-/// Texts and their rules.
-#[derive(Debug, Clone, Default)]
-struct Texts {
-    words: Words,
-    sets: Vec<SetId>,
-    len_max: usize,
-}
-
-impl Texts {
-    #[inline]
-    fn find(&self, text: &[u8]) -> SetId {
-        if text.len() > self.len_max {
-            return SetId::NONE;
-        }
-        let symbol = self.words.find(text);
-        symbol.and_then(|symbol| self.sets.get(symbol as usize)).copied().unwrap_or(SetId::NONE)
-    }
 }
 
 impl Field {
@@ -142,13 +123,14 @@ impl Field {
     }
 
     fn text(&self, text: &[u8], deny: bool, refs: &mut Refs, len: &impl Fn(SetId) -> u32) {
-        refs.add_once(self.exact.find(text), len);
+        refs.add_once(self.exact.find(text).copied().unwrap_or_default(), len);
         refs.add_once(self.present, len);
         if deny && !self.slashed.is_none() && is_winding(text) {
             refs.add_once(self.slashed, len);
         }
         for length in self.lengths.iter().take_while(|length| **length <= text.len()) {
-            refs.add_once(self.beginnings.find(text.get(..*length).unwrap_or_default()), len);
+            let beginning = text.get(..*length).unwrap_or_default();
+            refs.add_once(self.beginnings.find(beginning).copied().unwrap_or_default(), len);
         }
         for (automaton, sets) in &self.automata {
             automaton.walk(text, |pattern| {
@@ -159,12 +141,11 @@ impl Field {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let texts = |texts: &Texts| texts.words.bytes() + texts.sets.capacity() * 4;
         let automata: usize = self.automata.iter().map(|(automaton, sets)| automaton.bytes() + sets.len() * 4).sum();
         size_of::<Field>()
             + self.name.len()
-            + texts(&self.exact)
-            + texts(&self.beginnings)
+            + self.exact.bytes()
+            + self.beginnings.bytes()
             + self.lengths.len() * 8
             + automata
     }
@@ -173,36 +154,12 @@ impl Field {
 /// Collects one field.
 #[derive(Debug, Default)]
 struct FieldBuilder {
-    exact: TextsBuilder,
-    beginnings: TextsBuilder,
+    exact: WordLists,
+    beginnings: WordLists,
     automata: Vec<(Arc<Automaton>, Vec<Vec<u32>>)>,
     present: Vec<u32>,
     slashed: Vec<u32>,
     all: Vec<u32>,
-}
-
-#[derive(Debug, Default)]
-struct TextsBuilder {
-    words: Words,
-    lists: Vec<Vec<u32>>,
-    len_max: usize,
-}
-
-impl TextsBuilder {
-    fn add(&mut self, text: &str, rule: u32) {
-        let symbol = self.words.intern(text.as_bytes()) as usize;
-        if symbol >= self.lists.len() {
-            self.lists.resize_with(symbol + 1, Vec::new);
-        }
-        self.len_max = self.len_max.max(text.len());
-        if let Some(list) = self.lists.get_mut(symbol) {
-            push(list, rule);
-        }
-    }
-
-    fn finish(self, sets: &mut SetsBuilder) -> Texts {
-        Texts { words: self.words, sets: self.lists.iter().map(|list| sets.add(list)).collect(), len_max: self.len_max }
-    }
 }
 
 /// Rules come in ascending order, and may come twice.
@@ -235,8 +192,8 @@ impl FieldsBuilder {
         }
         for (key, automaton) in &lead.keys {
             match key {
-                Key::Exact(text) => field.exact.add(text, rule),
-                Key::Beginning(text) => field.beginnings.add(text, rule),
+                Key::Exact(text) => field.exact.add(text.as_bytes(), rule),
+                Key::Beginning(text) => field.beginnings.add(text.as_bytes(), rule),
                 Key::Present => push(&mut field.present, rule),
                 Key::Pattern(_, pattern) => {
                     if let Some(automaton) = automaton {
@@ -266,7 +223,7 @@ impl FieldBuilder {
     }
 
     fn finish(self, source: Source, name: Box<str>, sets: &mut SetsBuilder) -> Field {
-        let mut lengths: Vec<usize> = self.beginnings.words.lens();
+        let mut lengths: Vec<usize> = self.beginnings.lens();
         lengths.sort_unstable();
         lengths.dedup();
         let automata = self.automata.into_iter();

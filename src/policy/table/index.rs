@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::facts::Refs;
 use super::sets::{SetId, SetsBuilder};
-use super::words::{IntMap, Lengths, Words};
+use super::words::{IntMap, WordLists, Words};
 use crate::limits;
 use crate::policy::host::HostPattern;
 use crate::policy::subject::{Host, Scheme};
@@ -38,52 +38,36 @@ impl<K: std::hash::Hash + Eq> Lists<K> {
 /// Host names, suffixes and addresses.
 #[derive(Debug, Clone)]
 pub(super) struct Hosts {
-    names: Words,
-    /// Lengths of the names below which rules name all hosts.
-    below: Lengths,
-    /// By symbol: rules that name the host, and rules that name all hosts below it.
-    sets: Vec<(SetId, SetId)>,
+    names: Words<SetId>,
+    /// Rules that name all hosts below a name.
+    below: Words<SetId>,
     addresses: IntMap<u128, SetId>,
 }
 
 #[derive(Debug)]
 pub(super) struct HostsBuilder {
-    names: Words,
-    below: Lengths,
-    lists: Vec<(Vec<u32>, Vec<u32>)>,
+    names: WordLists,
+    below: WordLists,
     addresses: Lists<u128>,
 }
 
 impl HostsBuilder {
     pub(super) fn new() -> Self {
-        Self { names: Words::default(), below: Lengths::default(), lists: Vec::new(), addresses: Lists::new() }
+        Self { names: WordLists::default(), below: WordLists::default(), addresses: Lists::new() }
     }
 
     pub(super) fn add(&mut self, pattern: &HostPattern, rule: u32) {
-        let (name, below) = match pattern {
-            HostPattern::Any => return,
-            HostPattern::Address(address) => return self.addresses.add(address_key(*address), rule),
-            HostPattern::Name(name) => (name, false),
-            HostPattern::Below(name) => (name, true),
-        };
-        if below {
-            self.below.add(name.len());
-        }
-        let symbol = self.names.intern(name.as_bytes()) as usize;
-        if symbol >= self.lists.len() {
-            self.lists.resize_with(symbol + 1, Default::default);
-        }
-        if let Some((exact, under)) = self.lists.get_mut(symbol) {
-            let list = if below { under } else { exact };
-            if list.last() != Some(&rule) {
-                list.push(rule);
-            }
+        match pattern {
+            HostPattern::Any => {}
+            HostPattern::Address(address) => self.addresses.add(address_key(*address), rule),
+            HostPattern::Name(name) => self.names.add(name.as_bytes(), rule),
+            HostPattern::Below(name) => self.below.add(name.as_bytes(), rule),
         }
     }
 
     pub(super) fn finish(self, sets: &mut SetsBuilder) -> Hosts {
-        let symbols = self.lists.into_iter().map(|(exact, below)| (sets.add(&exact), sets.add(&below))).collect();
-        Hosts { names: self.names, below: self.below, sets: symbols, addresses: self.addresses.finish(sets) }
+        let Self { names, below, addresses } = self;
+        Hosts { names: names.finish(sets), below: below.finish(sets), addresses: addresses.finish(sets) }
     }
 }
 
@@ -94,29 +78,25 @@ impl Hosts {
             Host::Name(name) => name.as_bytes(),
             Host::Address(address) => {
                 let found = self.addresses.get(&address_key(address.to_canonical()));
-                return refs.add(found.copied().unwrap_or(SetId::NONE), &len_of);
+                return refs.add(found.copied().unwrap_or_default(), &len_of);
             }
         };
-        refs.add(self.find(name).0, &len_of);
-        if self.below.is_empty() {
+        refs.add(self.names.find(name).copied().unwrap_or_default(), &len_of);
+        let lengths = self.below.lengths();
+        if lengths.is_empty() {
             return;
         }
-        for len in self.below.below(name.len()) {
+        for len in lengths.below(name.len()) {
             let Some((above, suffix)) = name.split_at_checked(name.len() - len) else { continue };
             // A name begins with a label, not with a dot.
             if let [_, .., b'.'] = above {
-                refs.add(self.find(suffix).1, &len_of);
+                refs.add(self.below.find(suffix).copied().unwrap_or_default(), &len_of);
             }
         }
     }
 
-    fn find(&self, name: &[u8]) -> (SetId, SetId) {
-        let symbol = self.names.find(name);
-        symbol.and_then(|symbol| self.sets.get(symbol as usize)).copied().unwrap_or((SetId::NONE, SetId::NONE))
-    }
-
     pub(super) fn bytes(&self) -> usize {
-        self.names.bytes() + self.sets.capacity() * 8 + self.addresses.capacity() * 33
+        self.names.bytes() + self.below.bytes() + self.addresses.capacity() * 33
     }
 }
 
@@ -201,50 +181,29 @@ pub(super) fn endpoint_key(scheme: Scheme, port: u16) -> u32 {
 
 /// Methods, all in upper case.
 #[derive(Debug, Clone)]
-pub(super) struct Methods {
-    names: Words,
-    sets: Vec<SetId>,
-}
+pub(super) struct Methods(Words<SetId>);
 
-#[derive(Debug)]
-pub(super) struct MethodsBuilder {
-    names: Words,
-    lists: Vec<Vec<u32>>,
-}
+#[derive(Debug, Default)]
+pub(super) struct MethodsBuilder(WordLists);
 
 impl MethodsBuilder {
-    pub(super) fn new() -> Self {
-        Self { names: Words::default(), lists: Vec::new() }
-    }
-
     pub(super) fn add(&mut self, method: &str, rule: u32) {
-        let symbol = self.names.intern(method.as_bytes()) as usize;
-        if symbol >= self.lists.len() {
-            self.lists.resize_with(symbol + 1, Vec::new);
-        }
-        if let Some(list) = self.lists.get_mut(symbol)
-            && list.last() != Some(&rule)
-        {
-            list.push(rule);
-        }
+        self.0.add(method.as_bytes(), rule);
     }
 
     pub(super) fn finish(self, sets: &mut SetsBuilder) -> Methods {
-        Methods { names: self.names, sets: self.lists.iter().map(|list| sets.add(list)).collect() }
+        Methods(self.0.finish(sets))
     }
 }
 
 impl Methods {
     pub(super) fn is_empty(&self) -> bool {
-        self.sets.is_empty()
+        self.0.lengths().is_empty()
     }
 
     /// The method exactly, as an allow reads it, and without regard to case, as a deny does.
     #[inline]
     pub(super) fn find(&self, method: &str) -> (SetId, SetId) {
-        if self.sets.is_empty() {
-            return (SetId::NONE, SetId::NONE);
-        }
         let exactly = self.set(method.as_bytes());
         // Rules name methods in upper case, so a method that one names is in upper case.
         let caseless = if exactly.is_none() && method.bytes().any(|byte| byte.is_ascii_lowercase()) {
@@ -266,12 +225,11 @@ impl Methods {
     }
 
     fn set(&self, method: &[u8]) -> SetId {
-        let symbol = self.names.find(method);
-        symbol.and_then(|symbol| self.sets.get(symbol as usize)).copied().unwrap_or(SetId::NONE)
+        self.0.find(method).copied().unwrap_or_default()
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.names.bytes() + self.sets.capacity() * 4
+        self.0.bytes()
     }
 }
 

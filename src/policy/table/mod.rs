@@ -55,8 +55,8 @@ pub(super) enum Kind {
 enum Dimension {
     Host,
     Endpoint,
-    Method,
     Path,
+    Method,
     Address,
     /// The agent, names in an MCP message, a header field or a query parameter: of each rule the condition that fewest others share.
     Named,
@@ -65,6 +65,8 @@ enum Dimension {
 }
 
 const DIMENSIONS: usize = 7;
+/// How many of them, the first, denies and allows read alike.
+const SHARED: usize = 3;
 
 /// Dimensions as bits, and marks.
 type Shape = u16;
@@ -84,8 +86,8 @@ impl Dimension {
     const ALL: [Dimension; DIMENSIONS] = [
         Dimension::Host,
         Dimension::Endpoint,
-        Dimension::Method,
         Dimension::Path,
+        Dimension::Method,
         Dimension::Address,
         Dimension::Named,
         Dimension::Content,
@@ -131,11 +133,36 @@ struct Group {
     place: u32,
 }
 
+/// The groups of a kind, in the order of their numbers.
+#[derive(Debug, Clone, Default)]
+struct Groups {
+    groups: Vec<Group>,
+    /// What all of them have in their shapes.
+    common: Shape,
+    /// The numbers of all their rules.
+    first: u32,
+    end: u32,
+}
+
+impl Groups {
+    fn new(groups: Vec<Group>) -> Groups {
+        let common = groups.iter().fold(Shape::MAX, |common, group| common & group.shape);
+        let (first, end) = groups.first().zip(groups.last()).map_or((0, 0), |(first, last)| (first.first, last.end));
+        Groups { groups, common, first, end }
+    }
+
+    /// Whether there are none, or each asks for the one rule that the subject is known to, and has another.
+    #[inline]
+    fn are_out(&self, (bit, id): (Shape, u32)) -> bool {
+        self.groups.is_empty() || self.common & bit != 0 && !(self.first..self.end).contains(&id)
+    }
+}
+
 /// The table.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
     /// By kind.
-    groups: [Vec<Group>; 4],
+    groups: [Groups; 4],
     /// By number, the rule's place in the file; numbers between groups have none.
     rules: Vec<u32>,
     classes: Classes,
@@ -195,11 +222,13 @@ impl Table {
     /// The first rule in the file of this kind that matches.
     #[inline]
     pub(super) fn first(&self, kind: Kind, facts: &mut Facts<'_>, model: &[Rule]) -> Option<u32> {
-        if self.groups_of(kind).is_empty() { None } else { self.first_of(kind, facts, model) }
-    }
-
-    fn first_of(&self, kind: Kind, facts: &mut Facts<'_>, model: &[Rule]) -> Option<u32> {
-        if facts.plain { self.best(kind, facts, model, None) } else { self.first_turned(kind, facts, model) }
+        let groups = self.groups_of(kind);
+        match facts.plain {
+            true if groups.are_out(facts.sole) => None,
+            true => self.best(kind, facts, model, None),
+            false if groups.groups.is_empty() => None,
+            false => self.first_turned(kind, facts, model),
+        }
     }
 
     #[inline(never)]
@@ -244,7 +273,7 @@ impl Table {
         self.hosts.resolve(host, &mut refs, |set| self.sets.len(set));
         let beyond = (INDEXED | REST | CLASSED) & !Dimension::Host.bit();
         let asked = |group: &&Group| group.shape & MESSAGE == 0 && (!alone || group.shape & beyond == 0);
-        self.groups_of(kind).iter().filter(asked).any(|group| {
+        self.groups_of(kind).groups.iter().filter(asked).any(|group| {
             if group.shape & Dimension::Host.bit() == 0 {
                 return true;
             }
@@ -261,7 +290,7 @@ impl Table {
 
     /// Heap bytes, hash maps estimated.
     pub(super) fn bytes(&self) -> usize {
-        self.groups.iter().map(|groups| groups.capacity() * size_of::<Group>()).sum::<usize>()
+        self.groups.iter().map(|kind| kind.groups.capacity() * size_of::<Group>()).sum::<usize>()
             + self.rules.capacity() * 4
             + self.classes.bytes()
             + self.sets.bytes()
@@ -276,7 +305,7 @@ impl Table {
     }
 
     #[inline]
-    fn groups_of(&self, kind: Kind) -> &[Group] {
+    fn groups_of(&self, kind: Kind) -> &Groups {
         let [deny, watch, inside, allow] = &self.groups;
         match kind {
             Kind::Deny => deny,

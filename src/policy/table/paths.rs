@@ -11,17 +11,23 @@ use crate::limits;
 /// The compiled index.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Paths {
-    /// Literal edges: segments in the realm of the node they leave; the edge numbered `n` leads to the node `targets[n]`.
-    edges: Words,
-    targets: Vec<u32>,
-    nodes: Vec<Node>,
+    root: Node,
+    /// Where segments lead, in the realm of the node they leave.
+    edges: Edges<Node>,
+    /// The nodes behind `*`, numbered from 1.
+    stars: Vec<Node>,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// With a [`Node`], a slot is a cache line.
+type Edges<V> = Words<V, 16>;
+
+#[derive(Debug, Clone, Copy, Default)]
 struct Node {
-    /// Lengths of the segments that lead on from here.
+    /// The realm of the segments that lead on from here.
+    realm: u32,
+    /// Their lengths.
     lengths: Lengths,
-    /// The node behind `*`; 0 for none, since nothing leads to the root.
+    /// Which of the nodes behind `*` follows; 0 for none.
     star: u32,
     /// Rules whose pattern ends here.
     here: SetId,
@@ -31,23 +37,23 @@ struct Node {
     candidates: SetId,
 }
 
-/// A node, and how far into the path it stands.
-type Entry = (u32, u32);
-
-/// How far the next segment reaches, and the nodes it leads to: by its name and by `*`.
-type Next = (u32, (u32, u32));
+/// A node, and what of the path lies beyond it; nothing at the end of the path.
+type Entry<'p> = (&'p Node, Option<&'p [u8]>);
 
 /// Collects patterns.
 #[derive(Debug)]
 pub(super) struct PathsBuilder {
-    edges: Words,
-    targets: Vec<u32>,
-    stars: Vec<(u32, Lengths)>,
-    ends: Vec<Ends>,
+    nodes: Vec<Ends>,
+    /// The number of the node that a segment leads to.
+    edges: Edges<u32>,
+    /// The numbers of the nodes behind `*`.
+    stars: Vec<u32>,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Ends {
+    lengths: Lengths,
+    star: u32,
     here: Vec<u32>,
     below: Vec<u32>,
     candidates: Vec<u32>,
@@ -55,8 +61,7 @@ struct Ends {
 
 impl PathsBuilder {
     pub(super) fn new() -> Self {
-        let stars = vec![(0, Lengths::default())];
-        Self { edges: Words::default(), targets: Vec::new(), stars, ends: vec![Ends::default()] }
+        Self { nodes: vec![Ends::default()], edges: Edges::default(), stars: Vec::new() }
     }
 
     /// Adds a canonical pattern of a rule. Rules come in ascending order.
@@ -66,57 +71,53 @@ impl PathsBuilder {
         while let Some(segment) = segments.next() {
             let deep = segment == "**";
             if deep && segments.peek().is_none() {
-                return push(self.ends.get_mut(node as usize).map(|ends| &mut ends.below), rule);
+                return push(self.nodes.get_mut(node as usize).map(|ends| &mut ends.below), rule);
             }
             if deep || segment.contains('*') && segment != "*" {
-                return push(self.ends.get_mut(node as usize).map(|ends| &mut ends.candidates), rule);
+                return push(self.nodes.get_mut(node as usize).map(|ends| &mut ends.candidates), rule);
             }
             node = if segment == "*" { self.star(node) } else { self.literal(node, segment) };
         }
-        push(self.ends.get_mut(node as usize).map(|ends| &mut ends.here), rule);
+        push(self.nodes.get_mut(node as usize).map(|ends| &mut ends.here), rule);
     }
 
     pub(super) fn finish(self, sets: &mut SetsBuilder) -> Paths {
-        let node = |((star, lengths), ends): ((u32, Lengths), Ends)| Node {
-            lengths,
-            star,
+        let node = |(ends, realm): (Ends, u32)| Node {
+            realm,
+            lengths: ends.lengths,
+            star: ends.star,
             here: sets.add(&ends.here),
             below: sets.add(&ends.below),
             candidates: sets.add(&ends.candidates),
         };
-        let nodes = self.stars.into_iter().zip(self.ends).map(node).collect();
-        Paths { edges: self.edges, targets: self.targets, nodes }
+        let nodes: Vec<Node> = self.nodes.into_iter().zip(0..).map(node).collect();
+        let at = |number: u32| nodes.get(number as usize).copied().unwrap_or_default();
+        Paths { root: at(0), edges: self.edges.map(at), stars: self.stars.into_iter().map(at).collect() }
     }
 
     fn star(&mut self, node: u32) -> u32 {
-        let next = u32_of(self.ends.len());
-        match self.stars.get_mut(node as usize) {
-            Some((star, _)) if *star != 0 => *star,
-            Some((star, _)) => {
-                *star = next;
-                self.node(next)
-            }
-            None => 0,
+        let next = u32_of(self.nodes.len());
+        let Some(ends) = self.nodes.get_mut(node as usize) else { return 0 };
+        let behind = (ends.star as usize).checked_sub(1).and_then(|star| self.stars.get(star));
+        if let Some(number) = behind {
+            return *number;
         }
+        self.stars.push(next);
+        ends.star = u32_of(self.stars.len());
+        self.nodes.push(Ends::default());
+        next
     }
 
     fn literal(&mut self, node: u32, segment: &str) -> u32 {
-        let symbol = self.edges.intern_in(node, segment.as_bytes());
-        if let Some(next) = self.targets.get(symbol as usize) {
-            return *next;
+        let next = u32_of(self.nodes.len());
+        let number = self.edges.intern_in(node, segment.as_bytes(), next);
+        if number == next {
+            self.nodes.push(Ends::default());
+            if let Some(ends) = self.nodes.get_mut(node as usize) {
+                ends.lengths.add(segment.len());
+            }
         }
-        if let Some((_, lengths)) = self.stars.get_mut(node as usize) {
-            lengths.add(segment.len());
-        }
-        let next = u32_of(self.ends.len());
-        self.targets.push(next);
-        self.node(next)
-    }
-
-    fn node(&mut self, next: u32) -> u32 {
-        self.stars.push((0, Lengths::default()));
-        self.ends.push(Ends::default());
-        next
+        number
     }
 }
 
@@ -133,46 +134,52 @@ impl Paths {
     /// Adds to `refs` the sets of all rules whose patterns match one reading of a path; those in `tentative` hold candidates.
     #[inline]
     pub(super) fn resolve(&self, path: &str, refs: &mut Refs, tentative: &mut Tentative, len: impl Fn(SetId) -> u32) {
-        let path = path.as_bytes();
-        if !matches!(path.first(), None | Some(b'/')) {
-            return;
-        }
-        let mut entry = (0, 0);
+        let (mut node, mut rest) = match path.as_bytes() {
+            [] => (&self.root, None),
+            [b'/', rest @ ..] => (&self.root, Some(rest)),
+            _ => return,
+        };
         loop {
-            let (at, next) = self.visit(entry, path, refs, tentative, &len);
-            entry = match next {
-                (0, 0) => return,
-                (0, only) | (only, 0) => (only, at),
-                (literal, star) => return self.branch([(star, at), (literal, at)], path, refs, tentative, &len),
+            take(node, rest.is_none(), refs, tentative, &len);
+            let Some(left) = rest.filter(|_| node.goes_on()) else { return };
+            let (literal, star, beyond) = self.step(node, left);
+            node = match (literal, star) {
+                (None, None) => return,
+                (Some(only), None) | (None, Some(only)) => only,
+                (Some(literal), Some(star)) => {
+                    return self.branch([(star, beyond), (literal, beyond)], refs, tentative, &len);
+                }
             };
+            rest = beyond;
         }
     }
 
     /// Goes on where a segment leads to two nodes. Each node is reached in one way only, so this is a walk down a tree: its stack is
     /// as deep as patterns are long, and its steps are bounded by [`limits::POLICY_PATH_VISITS_MAX`].
     #[inline(never)]
-    fn branch(
-        &self,
-        [first, second]: [Entry; 2],
-        path: &[u8],
+    fn branch<'p>(
+        &'p self,
+        [first, second]: [Entry<'p>; 2],
         refs: &mut Refs,
         tentative: &mut Tentative,
         len: &impl Fn(SetId) -> u32,
     ) {
         // A step takes one entry off and puts at most two on, one level deeper.
-        let mut stack = [(0, 0); limits::POLICY_PATH_SEGMENTS_MAX + 2];
+        let mut stack = [(&self.root, None); limits::POLICY_PATH_SEGMENTS_MAX + 2];
         let mut depth = 2;
         let mut visits = 0;
         [stack[0], stack[1]] = [first, second];
-        while let Some(entry) = pop(&stack, &mut depth) {
+        while let Some((node, rest)) = pop(&stack, &mut depth) {
             visits += 1;
             if visits > limits::POLICY_PATH_VISITS_MAX {
                 return refs.overflow();
             }
-            let (at, (literal, star)) = self.visit(entry, path, refs, tentative, len);
-            for next in [star, literal].into_iter().filter(|next| *next != 0) {
+            take(node, rest.is_none(), refs, tentative, len);
+            let Some(left) = rest.filter(|_| node.goes_on()) else { continue };
+            let (literal, star, beyond) = self.step(node, left);
+            for next in [star, literal].into_iter().flatten() {
                 match stack.get_mut(depth) {
-                    Some(slot) => *slot = (next, at),
+                    Some(slot) => *slot = (next, beyond),
                     None => return refs.overflow(),
                 }
                 depth += 1;
@@ -180,41 +187,45 @@ impl Paths {
         }
     }
 
-    /// Takes what hangs at a node and looks where the next segment of the path leads: by its name and by `*`, 0 for nowhere.
+    /// Where the next segment leads: by its name, and by `*`; and what lies beyond it.
     #[inline]
-    fn visit(
-        &self,
-        (node, at): Entry,
-        path: &[u8],
-        refs: &mut Refs,
-        tentative: &mut Tentative,
-        len: &impl Fn(SetId) -> u32,
-    ) -> Next {
-        let nowhere = (at, (0, 0));
-        let Some(known) = self.nodes.get(node as usize) else { return nowhere };
-        refs.add(known.below, len);
-        if !known.candidates.is_none() {
-            tentative.mark(refs.count());
-            refs.add(known.candidates, len);
-        }
-        let Some(rest) = path.get(at as usize + 1..) else {
-            refs.add(known.here, len);
-            return nowhere;
-        };
-        if known.star == 0 && known.lengths.is_empty() {
-            return nowhere;
-        }
-        let end = segment_len(rest);
-        let segment = rest.get(..end).unwrap_or_default();
-        let known_length = known.lengths.may_have(segment.len());
-        let edge = if known_length { self.edges.find_in(node, segment) } else { None };
-        let literal = edge.and_then(|edge| self.targets.get(edge as usize)).copied().unwrap_or_default();
-        (at + 1 + u32_of(end), (literal, known.star))
+    fn step<'p>(&'p self, node: &Node, left: &'p [u8]) -> (Option<&'p Node>, Option<&'p Node>, Option<&'p [u8]>) {
+        let end = segment_len(left);
+        let segment = left.get(..end).unwrap_or_default();
+        let known = node.lengths.may_have(end);
+        let literal = if known { self.edges.find_in(node.realm, segment) } else { None };
+        (literal, self.star(node), left.get(end + 1..))
+    }
+
+    #[inline]
+    fn star(&self, node: &Node) -> Option<&Node> {
+        (node.star as usize).checked_sub(1).and_then(|star| self.stars.get(star))
     }
 
     /// Heap bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.edges.bytes() + self.targets.capacity() * 4 + self.nodes.capacity() * size_of::<Node>()
+        self.edges.bytes() + self.stars.capacity() * size_of::<Node>()
+    }
+}
+
+impl Node {
+    /// Whether any segment leads on from here.
+    #[inline]
+    fn goes_on(&self) -> bool {
+        self.star != 0 || !self.lengths.is_empty()
+    }
+}
+
+/// Takes what hangs at a node.
+#[inline]
+fn take(node: &Node, is_end: bool, refs: &mut Refs, tentative: &mut Tentative, len: &impl Fn(SetId) -> u32) {
+    refs.add(node.below, len);
+    if !node.candidates.is_none() {
+        tentative.mark(refs.count());
+        refs.add(node.candidates, len);
+    }
+    if is_end {
+        refs.add(node.here, len);
     }
 }
 
@@ -235,7 +246,7 @@ fn segment_len(path: &[u8]) -> usize {
 }
 
 #[inline]
-fn pop(stack: &[Entry], depth: &mut usize) -> Option<Entry> {
+fn pop<'p>(stack: &[Entry<'p>], depth: &mut usize) -> Option<Entry<'p>> {
     *depth = depth.checked_sub(1)?;
     stack.get(*depth).copied()
 }

@@ -15,7 +15,7 @@ impl Table {
         let deny = matches!(kind, Kind::Deny | Kind::Watch);
         let [allow, denial] = &facts.reads;
         let Reads { classes, need, forbid } = *if deny { denial } else { allow };
-        for group in self.groups_of(kind) {
+        for group in &self.groups_of(kind).groups {
             let asked = group.shape & !facts.open;
             let marked = group.shape & (need | forbid) == need;
             if group.class & classes == 0 || asked & facts.empty != 0 || !marked || group.place >= best {
@@ -27,6 +27,10 @@ impl Table {
                     continue;
                 }
             }
+            let (bit, id) = facts.sole;
+            if asked & bit != 0 && !(group.first..group.end).contains(&id) {
+                continue;
+            }
             if let Some(rule) = self.search(group, facts, model).and_then(|id| self.rules.get(id as usize)) {
                 best = best.min(*rule);
             }
@@ -34,23 +38,17 @@ impl Table {
         (best != u32::MAX).then_some(best)
     }
 
-    /// The number of the first match in a group, none of whose dimensions is empty.
+    /// The number of the first match in a group, none of whose dimensions is empty, and which has the sole rule of its dimension.
     #[inline]
     fn search(&self, group: &Group, facts: &Facts<'_>, model: &[Rule]) -> Option<u32> {
         let shape = group.shape & !facts.open;
         let indexed = shape & INDEXED & !facts.overflowed;
         let confirm = facts.confirm & (shape | REST) | shape & (INDEXED & facts.overflowed | REST);
         let query = Query { table: self, facts, model, group, indexed, confirm };
-        // Most subjects are known to one rule by something, and then it is that rule or none.
-        for dimension in dimensions(indexed) {
-            if let [set] = facts.at(dimension).sets()
-                && let Some(id) = set.only()
-            {
-                let here = id >= group.first && id < group.end;
-                return (here && query.matches(id, dimension)).then_some(id);
-            }
+        match facts.sole {
+            (sole, id) if indexed & sole != 0 => query.matches(id, sole.trailing_zeros()).then_some(id),
+            _ => query.first(),
         }
-        query.first()
     }
 }
 

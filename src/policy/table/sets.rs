@@ -40,6 +40,12 @@ impl SetId {
     }
 }
 
+impl Default for SetId {
+    fn default() -> Self {
+        SetId::NONE
+    }
+}
+
 /// All sets of a table.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sets {
@@ -172,7 +178,11 @@ impl Sets {
         }
         let Some(head) = self.head(set) else { return false };
         if is_list(head) {
-            return self.listed(head).binary_search(&rule).is_ok();
+            let rules = self.listed(head);
+            // Rules of a group are neighbours, so that most lists end in a row of numbers.
+            let back = rules.last().map_or(0, |last| last.wrapping_sub(rule)) as usize;
+            let place = rules.len().wrapping_sub(back + 1);
+            return rules.get(place) == Some(&rule) || rules.binary_search(&rule).is_ok();
         }
         let within = rule % BLOCK_RULES;
         let word = self.find_block(head, rule / BLOCK_RULES).and_then(|block| block.get(within as usize / 64));

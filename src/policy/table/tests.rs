@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 
+use super::words::Words;
 use crate::policy::{Effect, Host, Scheme, Source, Subject, load, properties};
 
 proptest! {
@@ -127,4 +128,49 @@ fn hosts_below_long_and_short_names_are_found() {
     assert_eq!(named("example.org"), None);
     assert_eq!(named("xexample.org"), None);
     assert_eq!(named("x.z"), None);
+}
+
+/// Nine segments that are `a` or `*`, of which only few lead on to where the request goes, and one allow that its walk meets at once.
+#[test]
+fn a_walk_that_ends_early_hides_no_deny() {
+    let mut text = String::from(
+        "ringfence: v1\nrules:\n- allow: found at once\n  path: /a/**\n- deny: found last\n  path: /*/*/*/*/*/*/*/*/*/y\n",
+    );
+    for number in 0..511u32 {
+        let path: String = (0..9).map(|bit| if number >> bit & 1 == 1 { "/*" } else { "/a" }).collect();
+        text += &format!("- allow: r{number}\n  path: {path}/z\n");
+    }
+    let policy = load(Source { name: "p", text: &text }).policy.unwrap();
+    let subject = Subject {
+        scheme: Scheme::Https,
+        host: Host::Name("x.example"),
+        port: 443,
+        method: "GET",
+        paths: &["/a/a/a/a/a/a/a/a/a/y"],
+        ..Subject::EMPTY
+    };
+    assert_eq!(policy.decide(&subject).rule.map(|rule| rule.name), Some("found last"));
+}
+
+/// A string stands in its slot or, if it is too long for that, elsewhere.
+#[test]
+fn strings_of_every_length_are_told_apart() {
+    let of = |len: usize, last: char| format!("{}{last}", "w".repeat(len - 1));
+    let (mut words, mut narrow) = (Words::<u32>::default(), Words::<u32, 16>::default());
+    for len in 1..200 {
+        let value = u32::try_from(len).unwrap();
+        assert_eq!(words.intern(of(len, 'x').as_bytes(), value), value);
+        assert_eq!(narrow.intern_in(7, of(len, 'x').as_bytes(), value), value);
+    }
+    let words = words.map(|value| value * 2);
+    for len in 1..200 {
+        let value = u32::try_from(len).unwrap();
+        assert_eq!(words.find(of(len, 'x').as_bytes()), Some(&(value * 2)));
+        assert_eq!(words.find(of(len, 'y').as_bytes()), None);
+        assert_eq!(words.find(of(len, 'x').to_uppercase().as_bytes()), None);
+        assert_eq!(narrow.find_in(7, of(len, 'x').as_bytes()), Some(&value));
+        assert_eq!(narrow.find_in(7, of(len, 'y').as_bytes()), None);
+        assert_eq!(narrow.find_in(8, of(len, 'x').as_bytes()), None);
+    }
+    assert_eq!(words.find(b""), None);
 }

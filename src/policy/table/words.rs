@@ -1,30 +1,32 @@
-//! Interned strings, and the hash behind every lookup of the table.
+//! Strings that are looked up, and the hash behind every lookup of the table.
 //!
 //! Keys come from the policy and only look-ups from the agent, so nobody outside can make keys collide, and a fast hash without a
 //! secret is enough.
 
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// A number for an interned string, dense from 0.
-pub(super) type Symbol = u32;
+use super::sets::{SetId, SetsBuilder};
 
 /// A map from small integer keys.
 pub(super) type IntMap<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<Fold>>;
 
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 const SEED: u64 = 0x243f_6a88_85a3_08d3;
-const EMPTY: u32 = u32::MAX;
+/// The length of a slot without a string.
+const VACANT: u32 = u32::MAX;
 
-/// Numbers for strings: open addressing over one block of text, at most half full. A slot says where its string lies, so a look-up that
-/// finds touches two places in memory, and one that does not mostly one or none. A string is known under a realm, so that one table serves
-/// the edges of every node of a tree.
+/// Strings and what stands for each: open addressing, at most half full. A slot holds what it stands for, and its string too if that has at
+/// most `SHORT` bytes: a look-up touches one cache line, or one more for a long string. A string is known under a realm, so that one table
+/// serves the edges of every node of a tree.
 #[derive(Debug, Clone)]
-pub(super) struct Words {
+pub(super) struct Words<V, const SHORT: usize = 44> {
+    /// The strings that are longer.
     text: Vec<u8>,
     /// Power of two.
-    slots: Vec<Slot>,
+    slots: Vec<Slot<V, SHORT>>,
     count: u32,
     lengths: Lengths,
+    longest: usize,
 }
 
 /// Which lengths occur, modulo 64: most strings that are not known are told by their length alone.
@@ -62,89 +64,126 @@ impl Lengths {
     }
 }
 
+/// A string: with the default size of `SHORT` and four bytes that stand for it, a cache line.
 #[derive(Debug, Clone, Copy)]
-struct Slot {
+#[repr(align(64))]
+struct Slot<V, const SHORT: usize> {
     /// Half of the hash; strings with another one are not compared.
     tag: u32,
-    start: u32,
-    len: u32,
     realm: u32,
-    /// The string's number, or [`EMPTY`].
-    symbol: Symbol,
+    /// How long the string is, or [`VACANT`].
+    len: u32,
+    /// Where a string lies that is too long to be here.
+    start: u32,
+    value: V,
+    short: [u8; SHORT],
 }
 
-const VACANT: Slot = Slot { tag: 0, start: 0, len: 0, realm: 0, symbol: EMPTY };
+const _: () = assert!(size_of::<Slot<u32, 44>>() == 64);
 
-impl Default for Words {
+impl<V: Copy + Default, const SHORT: usize> Default for Words<V, SHORT> {
     fn default() -> Self {
-        Self { text: Vec::new(), slots: vec![VACANT; 8], count: 0, lengths: Lengths::default() }
+        let (slots, lengths) = (vec![Slot::vacant(); 8], Lengths::default());
+        Self { text: Vec::new(), slots, count: 0, lengths, longest: 0 }
     }
 }
 
-impl Words {
-    /// The symbol of a string that was interned.
+impl<V: Default, const SHORT: usize> Slot<V, SHORT> {
+    fn vacant() -> Self {
+        Slot { tag: 0, realm: 0, len: VACANT, start: 0, value: V::default(), short: [0; SHORT] }
+    }
+}
+
+impl<V: Copy + Default, const SHORT: usize> Words<V, SHORT> {
+    /// What stands for a string.
     #[inline]
-    pub(super) fn find(&self, word: &[u8]) -> Option<Symbol> {
-        if self.lengths.may_have(word.len()) { self.find_in(0, word) } else { None }
+    pub(super) fn find(&self, word: &[u8]) -> Option<&V> {
+        let may_be = self.lengths.may_have(word.len()) && word.len() <= self.longest;
+        if may_be { self.find_in(0, word) } else { None }
     }
 
-    /// The symbol of a string that was interned in a realm.
+    /// What stands for a string in a realm.
     #[inline(always)]
-    pub(super) fn find_in(&self, realm: u32, word: &[u8]) -> Option<Symbol> {
+    pub(super) fn find_in(&self, realm: u32, word: &[u8]) -> Option<&V> {
         let (mut at, tag) = self.probe(hash_with(word, u64::from(realm)));
         loop {
             let slot = self.slots.get(at)?;
-            if slot.symbol == EMPTY {
+            if slot.len == VACANT {
                 return None;
             }
             if slot.tag == tag && slot.realm == realm && same(self.word(slot), word) {
-                return Some(slot.symbol);
+                return Some(&slot.value);
             }
             at = (at + 1) & (self.slots.len() - 1);
         }
     }
 
-    /// The symbol of a string, which is interned if it was not.
-    pub(super) fn intern(&mut self, word: &[u8]) -> Symbol {
-        self.intern_in(0, word)
+    /// How many strings there are, in all realms.
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Which lengths strings have.
+    #[inline]
+    pub(super) fn lengths(&self) -> Lengths {
+        self.lengths
+    }
+
+    /// What stands for a string: `value` from now on, if nothing did.
+    pub(super) fn intern(&mut self, word: &[u8], value: V) -> V {
+        self.intern_in(0, word, value)
     }
 
     /// See [`Words::intern`].
-    pub(super) fn intern_in(&mut self, realm: u32, word: &[u8]) -> Symbol {
-        if let Some(symbol) = self.find_in(realm, word) {
-            return symbol;
+    pub(super) fn intern_in(&mut self, realm: u32, word: &[u8], value: V) -> V {
+        if let Some(known) = self.find_in(realm, word) {
+            return *known;
         }
-        let symbol = self.count;
         self.count += 1;
         self.lengths.add(word.len());
+        self.longest = self.longest.max(word.len());
         if self.count as usize * 2 > self.slots.len() {
-            let doubled = vec![VACANT; self.slots.len() * 2];
+            let doubled = vec![Slot::vacant(); self.slots.len() * 2];
             for slot in std::mem::replace(&mut self.slots, doubled) {
-                if slot.symbol != EMPTY {
+                if slot.len != VACANT {
                     self.place(hash_with(self.word(&slot), u64::from(slot.realm)), slot);
                 }
             }
         }
-        let (start, len) = (u32_of(self.text.len()), u32_of(word.len()));
-        self.text.extend_from_slice(word);
-        self.place(hash_with(word, u64::from(realm)), Slot { tag: 0, start, len, realm, symbol });
-        symbol
+        let (mut short, start) = ([0; SHORT], u32_of(self.text.len()));
+        match short.get_mut(..word.len()) {
+            Some(short) => short.copy_from_slice(word),
+            None => self.text.extend_from_slice(word),
+        }
+        let hash = hash_with(word, u64::from(realm));
+        self.place(hash, Slot { tag: 0, realm, len: u32_of(word.len()), start, value, short });
+        value
+    }
+
+    /// The same strings, and other values for them.
+    pub(super) fn map<W: Default>(self, of: impl Fn(V) -> W) -> Words<W, SHORT> {
+        let Words { text, slots, count, lengths, longest } = self;
+        let map = |Slot { tag, realm, len, start, value, short }| {
+            let value = if len == VACANT { W::default() } else { of(value) };
+            Slot { tag, realm, len, start, value, short }
+        };
+        Words { text, slots: slots.into_iter().map(map).collect(), count, lengths, longest }
     }
 
     /// The length of every string.
     pub(super) fn lens(&self) -> Vec<usize> {
-        self.slots.iter().filter(|slot| slot.symbol != EMPTY).map(|slot| slot.len as usize).collect()
+        self.slots.iter().filter(|slot| slot.len != VACANT).map(|slot| slot.len as usize).collect()
     }
 
     /// Heap bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.text.capacity() + self.slots.capacity() * size_of::<Slot>()
+        self.text.capacity() + self.slots.capacity() * size_of::<Slot<V, SHORT>>()
     }
 
-    fn place(&mut self, hash: u64, slot: Slot) {
+    fn place(&mut self, hash: u64, slot: Slot<V, SHORT>) {
         let (mut at, tag) = self.probe(hash);
         while let Some(free) = self.slots.get_mut(at) {
-            if free.symbol == EMPTY {
+            if free.len == VACANT {
                 *free = Slot { tag, ..slot };
                 return;
             }
@@ -162,9 +201,44 @@ impl Words {
     }
 
     #[inline]
-    fn word(&self, slot: &Slot) -> &[u8] {
-        let start = slot.start as usize;
-        self.text.get(start..start + slot.len as usize).unwrap_or_default()
+    fn word<'w>(&'w self, slot: &'w Slot<V, SHORT>) -> &'w [u8] {
+        let len = slot.len as usize;
+        slot.short.get(..len).unwrap_or_else(|| self.long(slot.start as usize, len))
+    }
+
+    #[cold]
+    fn long(&self, start: usize, len: usize) -> &[u8] {
+        self.text.get(start..start + len).unwrap_or_default()
+    }
+}
+
+/// Rules by string, while they are collected; they come in ascending order.
+#[derive(Debug, Default)]
+pub(super) struct WordLists {
+    /// By string, the place of its rules.
+    words: Words<u32>,
+    lists: Vec<Vec<u32>>,
+}
+
+impl WordLists {
+    pub(super) fn add(&mut self, word: &[u8], rule: u32) {
+        let place = self.words.intern(word, self.words.count()) as usize;
+        if place == self.lists.len() {
+            self.lists.push(Vec::new());
+        }
+        // A rule may name a string twice.
+        if let Some(list) = self.lists.get_mut(place).filter(|list| list.last() != Some(&rule)) {
+            list.push(rule);
+        }
+    }
+
+    pub(super) fn lens(&self) -> Vec<usize> {
+        self.words.lens()
+    }
+
+    pub(super) fn finish(self, sets: &mut SetsBuilder) -> Words<SetId> {
+        let lists: Vec<SetId> = self.lists.iter().map(|list| sets.add(list)).collect();
+        self.words.map(|place| lists.get(place as usize).copied().unwrap_or_default())
     }
 }
 
@@ -176,10 +250,12 @@ fn same(one: &[u8], other: &[u8]) -> bool {
     }
     let ends = |word: &[u8]| Some((*word.first_chunk::<8>()?, *word.last_chunk::<8>()?));
     let halves = |word: &[u8]| Some((*word.first_chunk::<4>()?, *word.last_chunk::<4>()?));
+    let wide = |word: &[u8]| Some((*word.first_chunk::<16>()?, *word.last_chunk::<16>()?));
     match one.len() {
         0..4 => one.iter().eq(other),
         4..8 => halves(one) == halves(other),
-        8..=16 => ends(one) == ends(other),
+        8..16 => ends(one) == ends(other),
+        16..=32 => wide(one) == wide(other),
         _ => one == other,
     }
 }
