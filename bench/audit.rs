@@ -144,23 +144,23 @@ fn producer(folder: &Path) {
     };
     recorder(&mut both, "ringfence: a decision and its outcome");
 
-    let done = AtomicBool::new(false);
-    let queue = ArrayQueue::<[u8; RECORD_BYTES]>::new((4 << 20) / RECORD_BYTES);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                if queue.pop().map(black_box).is_none() {
-                    std::thread::park_timeout(Duration::from_micros(50));
-                }
+    let queue = Arc::new(ArrayQueue::<[u8; RECORD_BYTES]>::new((4 << 20) / RECORD_BYTES));
+    let theirs = Arc::clone(&queue);
+    let consumer = std::thread::spawn(move || {
+        // Ends with the producer, however that ends.
+        while Arc::strong_count(&theirs) > 1 {
+            if theirs.pop().map(black_box).is_none() {
+                std::thread::park_timeout(Duration::from_micros(50));
             }
-        });
-        time("crossbeam ArrayQueue: 320 octets", |number| {
-            let mut record = [0; RECORD_BYTES];
-            record[..8].copy_from_slice(&number.to_le_bytes());
-            queue.push(black_box(record)).is_ok()
-        });
-        done.store(true, Ordering::Relaxed);
+        }
     });
+    time("crossbeam ArrayQueue: 320 octets", |number| {
+        let mut record = [0; RECORD_BYTES];
+        record[..8].copy_from_slice(&number.to_le_bytes());
+        queue.push(black_box(record)).is_ok()
+    });
+    drop(queue);
+    consumer.join().unwrap();
 
     let root = tempfile::tempdir_in(folder).unwrap();
     let file = tracing_appender::rolling::never(root.path(), "log.jsonl");
