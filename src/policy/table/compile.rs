@@ -2,6 +2,7 @@
 
 use super::classes::{self, ANSWERED, ClassSet, Classes, UNCLASSED};
 use super::fields::{FieldsBuilder, Lead};
+use super::groups::{Group, Groups};
 use super::index::{BlocksBuilder, EndpointsBuilder, HostsBuilder, MethodsBuilder};
 use super::leads::{self, Shares};
 use super::openers::Openers;
@@ -9,7 +10,7 @@ use super::paths::PathsBuilder;
 use super::sets::{BLOCK_RULES, SetsBuilder};
 use super::views::Views;
 use super::words::u32_of;
-use super::{CLASSED, Dimension, Group, Groups, Kind, MESSAGE, REST, Shape, TUNNEL, Table};
+use super::{CLASSED, Dimension, Kind, MESSAGE, REST, Shape, TUNNEL, Table};
 use crate::policy::host::HostPattern;
 use crate::policy::model::{Conditions, Effect, Rule};
 

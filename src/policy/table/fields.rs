@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::facts::Refs;
-use super::sets::{SetId, SetsBuilder};
+use super::sets::{SetId, SetsBuilder, push};
 use super::words::{WordLists, Words};
 use crate::policy::matcher::{Typing, is_winding};
 use crate::policy::regexes::Automaton;
@@ -160,13 +160,6 @@ struct FieldBuilder {
     present: Vec<u32>,
     slashed: Vec<u32>,
     all: Vec<u32>,
-}
-
-/// Rules come in ascending order, and may come twice.
-fn push(list: &mut Vec<u32>, rule: u32) {
-    if list.last() != Some(&rule) {
-        list.push(rule);
-    }
 }
 
 /// Collects the fields of one dimension.

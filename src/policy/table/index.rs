@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::facts::Refs;
-use super::sets::{SetId, SetsBuilder};
+use super::sets::{SetId, SetsBuilder, push};
 use super::words::{IntMap, WordLists, Words};
 use crate::limits;
 use crate::policy::host::HostPattern;
@@ -21,11 +21,7 @@ impl<K: std::hash::Hash + Eq> Lists<K> {
     }
 
     pub(super) fn add(&mut self, key: K, rule: u32) {
-        let list = self.0.entry(key).or_default();
-        // A rule may name a value twice.
-        if list.last() != Some(&rule) {
-            list.push(rule);
-        }
+        push(self.0.entry(key).or_default(), rule);
     }
 
     pub(super) fn finish(self, sets: &mut SetsBuilder) -> IntMap<K, SetId> {
@@ -137,9 +133,7 @@ impl EndpointsBuilder {
             key if key == endpoint_key(Scheme::Https, 0) => https,
             key => return self.ports.add(key, rule),
         };
-        if list.last() != Some(&rule) {
-            list.push(rule);
-        }
+        push(list, rule);
     }
 
     pub(super) fn finish(self, sets: &mut SetsBuilder) -> Endpoints {

@@ -13,6 +13,7 @@ mod classes;
 mod compile;
 mod facts;
 mod fields;
+mod groups;
 mod index;
 mod leads;
 mod openers;
@@ -27,8 +28,9 @@ mod tests;
 
 use std::net::IpAddr;
 
-use self::classes::{ClassSet, Classes};
+use self::classes::Classes;
 use self::facts::{Reads, Refs, Tentative};
+use self::groups::{Group, Groups};
 use self::sets::Sets;
 use super::decide::RuleView;
 use super::model::{Condition, Rule};
@@ -121,42 +123,6 @@ const REST_CONDITIONS: [Condition; 7] = [
     Condition::Body,
     Condition::Rate,
 ];
-
-/// Rules of one kind and class with conditions on the same dimensions, numbered `first..end` in the order of the file; `first` begins a block.
-#[derive(Debug, Clone, Copy)]
-struct Group {
-    class: ClassSet,
-    shape: Shape,
-    first: u32,
-    end: u32,
-    /// Where its first rule stands in the file.
-    place: u32,
-}
-
-/// The groups of a kind, in the order of their numbers.
-#[derive(Debug, Clone, Default)]
-struct Groups {
-    groups: Vec<Group>,
-    /// What all of them have in their shapes.
-    common: Shape,
-    /// The numbers of all their rules.
-    first: u32,
-    end: u32,
-}
-
-impl Groups {
-    fn new(groups: Vec<Group>) -> Groups {
-        let common = groups.iter().fold(Shape::MAX, |common, group| common & group.shape);
-        let (first, end) = groups.first().zip(groups.last()).map_or((0, 0), |(first, last)| (first.first, last.end));
-        Groups { groups, common, first, end }
-    }
-
-    /// Whether there are none, or each asks for the one rule that the subject is known to, and has another.
-    #[inline]
-    fn are_out(&self, (bit, id): (Shape, u32)) -> bool {
-        self.groups.is_empty() || self.common & bit != 0 && !(self.first..self.end).contains(&id)
-    }
-}
 
 /// The table.
 #[derive(Debug, Clone)]

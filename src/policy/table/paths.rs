@@ -4,7 +4,7 @@
 //! of its plain beginning, and its rules are candidates: they are matched one by one if nothing else rules them out.
 
 use super::facts::{Refs, Tentative};
-use super::sets::{SetId, SetsBuilder};
+use super::sets::{SetId, SetsBuilder, push};
 use super::words::{Lengths, Words, u32_of};
 use crate::limits;
 
@@ -71,14 +71,21 @@ impl PathsBuilder {
         while let Some(segment) = segments.next() {
             let deep = segment == "**";
             if deep && segments.peek().is_none() {
-                return push(self.nodes.get_mut(node as usize).map(|ends| &mut ends.below), rule);
+                return self.end(node, |ends| &mut ends.below, rule);
             }
             if deep || segment.contains('*') && segment != "*" {
-                return push(self.nodes.get_mut(node as usize).map(|ends| &mut ends.candidates), rule);
+                return self.end(node, |ends| &mut ends.candidates, rule);
             }
             node = if segment == "*" { self.star(node) } else { self.literal(node, segment) };
         }
-        push(self.nodes.get_mut(node as usize).map(|ends| &mut ends.here), rule);
+        self.end(node, |ends| &mut ends.here, rule);
+    }
+
+    /// Adds a rule to one of a node's lists.
+    fn end(&mut self, node: u32, list: fn(&mut Ends) -> &mut Vec<u32>, rule: u32) {
+        if let Some(ends) = self.nodes.get_mut(node as usize) {
+            push(list(ends), rule);
+        }
     }
 
     pub(super) fn finish(self, sets: &mut SetsBuilder) -> Paths {
@@ -118,15 +125,6 @@ impl PathsBuilder {
             }
         }
         number
-    }
-}
-
-fn push(list: Option<&mut Vec<u32>>, rule: u32) {
-    // A rule may name a pattern twice.
-    if let Some(list) = list
-        && list.last() != Some(&rule)
-    {
-        list.push(rule);
     }
 }
 

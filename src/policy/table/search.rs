@@ -1,9 +1,10 @@
 //! The search for the first match: which rules of a group are in the sets of every dimension.
 
 use super::facts::{Facts, Reads};
+use super::groups::Group;
 use super::sets::{BLOCK_RULES, Block};
 use super::words::u32_of;
-use super::{DIMENSIONS, Dimension, Group, INDEXED, Kind, REST, REST_CONDITIONS, Shape, Table, dimensions};
+use super::{DIMENSIONS, Dimension, INDEXED, Kind, REST, REST_CONDITIONS, Shape, Table, dimensions};
 use crate::limits;
 use crate::policy::model::Rule;
 

@@ -70,6 +70,13 @@ struct Summary {
     before: u32,
 }
 
+/// Adds a rule to the rules under a key, which come in ascending order. A rule may name a key twice.
+pub(super) fn push(list: &mut Vec<u32>, rule: u32) {
+    if list.last() != Some(&rule) {
+        list.push(rule);
+    }
+}
+
 /// Collects sets, keeping equal ones once.
 #[derive(Debug)]
 pub(super) struct SetsBuilder {

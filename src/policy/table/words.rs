@@ -5,7 +5,7 @@
 
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::sets::{SetId, SetsBuilder};
+use super::sets::{SetId, SetsBuilder, push};
 
 /// A map from small integer keys.
 pub(super) type IntMap<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<Fold>>;
@@ -226,9 +226,8 @@ impl WordLists {
         if place == self.lists.len() {
             self.lists.push(Vec::new());
         }
-        // A rule may name a string twice.
-        if let Some(list) = self.lists.get_mut(place).filter(|list| list.last() != Some(&rule)) {
-            list.push(rule);
+        if let Some(list) = self.lists.get_mut(place) {
+            push(list, rule);
         }
     }
 
